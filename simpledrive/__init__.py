@@ -1,0 +1,59 @@
+"""A self-hosted drive over any storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask
+from flask_migrate import Migrate
+from flask_wtf import CSRFProtect
+
+from simpledrive import api, cli, config, http, parts, sql, ui
+from simpledrive.models import db
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: config.Settings | None = None) -> Flask:
+    """The drive as a WSGI application, from these settings or from the environment (config.load).
+
+    Opens no connection: tables are made by `flask db upgrade`, which start.prepare does for a server. Raises
+    ConfigurationError with a sentence for everything that is wrong.
+    """
+    settings = config.ensure_secrets(settings or config.load()).settings
+    assert settings.secret_key is not None
+    app = Flask(
+        "simpledrive", template_folder=str(_beside("templates")), static_folder=str(_beside("static"))
+    )
+    app.config.update(
+        SECRET_KEY=settings.secret_key.get_secret_value(),
+        DEBUG=settings.debug,
+        TESTING=settings.app_env == "testing",
+        SQLALCHEMY_DATABASE_URI=settings.database_url,
+        SQLALCHEMY_ENGINE_OPTIONS=sql.ENGINE_OPTIONS,
+        SESSION_COOKIE_NAME="simpledrive",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.secure_cookies,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    app.json.sort_keys = False
+    db.init_app(app)
+    Migrate(app, db, directory=str(_beside("migrations")))
+    CSRFProtect(app)
+    with app.app_context():
+        app.extensions["simpledrive"] = parts.build(settings, sql.tame(db.engine))
+    http.init_app(app)
+    app.register_blueprint(api.blobs.blueprint)
+    app.register_blueprint(api.content.blueprint)
+    app.register_blueprint(ui.blueprint)
+    app.cli.add_command(cli.drive)
+    return app
+
+
+def _beside(name: str) -> Path:
+    """A folder at the top of the checkout, or inside the package where it was installed from a wheel."""
+    package = Path(__file__).parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name

@@ -1,0 +1,36 @@
+"""/v1/content: blobs as raw bytes, streamed in both directions."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from simpledrive.api.blobs import stored
+from simpledrive.drive import NewBlob
+from simpledrive.http.bodies import incoming
+from simpledrive.http.conditions import content_etag, if_match
+from simpledrive.http.content import content_response
+from simpledrive.http.current import caller, parts, sign_in_by_header
+
+blueprint = Blueprint("content", __name__, url_prefix="/v1/content")
+blueprint.before_request(sign_in_by_header)
+
+
+@blueprint.put("/<id:id>")
+def put(id: str) -> Response:
+    """Stores the body as a new blob, or replaces the one that If-Match names."""
+    new = NewBlob(
+        id=id,
+        filename=request.args.get("filename"),
+        content_type=request.headers.get("Content-Type"),
+        storage_backend=request.args.get("storage_backend"),
+    )
+    body = incoming(request, parts().settings.max_blob_bytes or None)
+    blob, is_new = parts().drive.store(caller(), body, new, if_match(request))
+    return stored(blob, 201 if is_new else 200, content_etag(blob))
+
+
+@blueprint.get("/<id:id>")
+def get(id: str) -> Response:
+    """The bytes, or a range of them."""
+    blob = parts().drive.describe(caller(), id)
+    return content_response(request, blob, download=request.args.get("download") == "1")

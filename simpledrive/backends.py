@@ -1,0 +1,104 @@
+"""The configured backends, and the marker that says which drive a place belongs to."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+
+from simpledrive.errors import Invalid, ObjectMissing, StorageError, StorageRefused
+from simpledrive.storage.base import MARKER, Storage
+from simpledrive.streams.source import Source
+
+
+class Backends:
+    """Named storages, each used only after its marker was seen.
+
+    The marker object holds the drive's UUID and the backend's name. It is written at first use, and only
+    where no record says that bytes should already be: so an unmounted disk, another drive's bucket or an old
+    database stops with a sentence instead of scattering or deleting bytes.
+    """
+
+    def __init__(
+        self,
+        storages: Mapping[str, Storage],
+        default: str,
+        identity: Callable[[], str],
+        in_use: Callable[[str], bool],
+    ) -> None:
+        """`identity` gives the drive's UUID, `in_use` whether any record says that a backend holds bytes."""
+        self._storages, self.default = dict(storages), default
+        self._identity, self._in_use = identity, in_use
+        self._claimed: set[str] = set()
+        self._lock = Lock()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._storages)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._storages
+
+    def kind(self, name: str) -> str:
+        """The kind of storage behind a name; "gone" for a backend that is no longer configured."""
+        return self._storages[name].kind if name in self._storages else "gone"
+
+    def chosen(self, name: str | None) -> str:
+        """The backend that a caller asked for, or the default. Raises Invalid with the known ones."""
+        if name is None:
+            return self.default
+        if name not in self._storages:
+            known = ", ".join(sorted(self._storages))
+            raise Invalid(("storage_backend", f"There is no backend of this name. Known are: {known}."))
+        return name
+
+    def use(self, name: str) -> Storage:
+        """The storage of that name, its marker seen once in this process.
+
+        Raises StorageRefused for one that is not configured or not ours, and what the storage raises.
+        """
+        storage = self._storages.get(name)
+        if storage is None:
+            raise StorageRefused(name, "use", "no backend of this name is configured any more")
+        if name not in self._claimed:
+            with self._lock:
+                self.check(name)
+                self._claimed.add(name)
+        return storage
+
+    def check(self, name: str) -> None:
+        """Looks at the marker now, and writes it where none is needed yet. Raises StorageRefused."""
+        storage = self._storages[name]
+        ours = f"{self._identity()} {name}\n".encode()
+        found = _content(storage)
+        if found is None and self._in_use(name):
+            why = "its marker is missing though bytes are recorded there: is the disk mounted, the bucket right?"
+            raise StorageRefused(name, "check", why)
+        if found is None:
+            try:
+                storage.put(
+                    MARKER, Source(len(ours), hashlib.sha256(ours).hexdigest(), lambda: io.BytesIO(ours))
+                )
+            except StorageError:
+                # Another process of this drive may have been first.
+                if _content(storage) is None:
+                    raise
+            found = _content(storage)
+        if found != ours:
+            raise StorageRefused(name, "check", "its marker is that of another drive or backend")
+
+    def close(self) -> None:
+        for storage in self._storages.values():
+            storage.close()
+
+
+def _content(storage: Storage) -> bytes | None:
+    try:
+        reader = storage.open(MARKER)
+    except ObjectMissing:
+        return None
+    try:
+        content = b""
+        while data := reader.read(1024):
+            content += data
+        return content
+    finally:
+        reader.close()

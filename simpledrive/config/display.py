@@ -1,0 +1,49 @@
+"""The settings in force, for people: what, from where, and never a secret."""
+
+import re
+from typing import NamedTuple
+
+from pydantic import SecretStr
+
+from simpledrive.config.settings import BUILTIN, NAMES, Settings
+
+HIDDEN = "********"
+_SECRET_NAME = re.compile(r"secret|passw|passphrase|token|credential|private|auth|(^|_)key$", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:).*@")
+_URL_SECRET = re.compile(r"([?&][^=&]*(?:passw|secret|token|key)[^=&]*=)[^&\s]*", re.IGNORECASE)
+
+
+class Effective(NamedTuple):
+    """One setting as it is in force, and the source that said so."""
+
+    name: str
+    value: str
+    source: str
+
+
+def effective(settings: Settings) -> list[Effective]:
+    """Every setting and every backend's options, fit for a terminal or a log: no secret is in it."""
+    rows = []
+    for name in NAMES:
+        field = name.lower()
+        value = _shown(field, getattr(settings, field))
+        rows.append(Effective(name, value, settings.sources.get(field, "default")))
+    for backend, options in sorted(settings.backends.items()):
+        for option, plain in options.items():
+            name = f"backends.{backend}.{option}"
+            setting = BUILTIN.get(backend, ("", {}))[1].get(option, "")
+            source = settings.sources.get(name) or setting.upper() or "default"
+            rows.append(Effective(name, _shown(option, plain), source))
+    return rows
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr) or _SECRET_NAME.search(name):
+        return HIDDEN
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={_shown(str(key), inner)}" for key, inner in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _URL_SECRET.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1{HIDDEN}@", str(value)))

@@ -1,0 +1,227 @@
+"""Reading settings: four sources, strongest first, each name and value accounted for.
+
+Explicit overrides, the environment, `.env`, `simpledrive.toml`; what none of them says is a default. A name
+that is nearly one of ours stops the start: a setting that is ignored in silence is found out too late.
+This is the only reader of `os.environ`.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from dotenv.parser import parse_stream
+from pydantic import ValidationError
+from pydantic_settings import InitSettingsSource
+
+from simpledrive.config.settings import NAMES, Options, Settings
+from simpledrive.errors import ConfigurationError
+
+_FIELDS = frozenset(name.lower() for name in NAMES)
+_MAY_BE_FILES = frozenset({"api_token", "secret_key", "s3_secret_access_key", "ftp_password", "database_url"})
+_BACKENDS_PREFIX = "SIMPLEDRIVE_BACKENDS__"
+
+# Environment names that can only be meant for us; `.env` and TOML are ours altogether.
+_FAMILIES = (
+    "API_TOKEN",
+    "FTP_",
+    "HISTORY_D",
+    "JSON_M",
+    "LOCAL_STORAGE",
+    "MAX_BLOB",
+    "ORPHAN_",
+    "S3_",
+    "SECRET_KEY_F",
+    "SECURE_COOK",
+    "SIMPLEDRIVE_",
+    "STAGING_P",
+    "STORAGE_",
+    "SWEEP_",
+)
+# ... except these: what curl, Flask, gunicorn, Compose, the Google client and our own tests read, and the
+# links that Kubernetes sets for a service called s3, ftp, storage or simpledrive.
+_FOREIGN = re.compile(
+    r"FTP_PROXY|STORAGE_EMULATOR_HOST|SIMPLEDRIVE_MUST_RUN|TEST_DATABASE_URL|(FLASK|GUNICORN|COMPOSE)_.*"
+    r"|.*_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
+)
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")
+
+
+class _Layer(InitSettingsSource):
+    """What one source says, by field name."""
+
+    def __init__(self, name: str, values: dict[str, Any]) -> None:
+        super().__init__(Settings, init_kwargs=values)
+        self.name, self.values = name, values
+
+    def names(self) -> Iterable[str]:
+        """`port`, and for backends `backends.archive.path`."""
+        for name, value in self.values.items():
+            if name != "backends":
+                yield name
+            elif isinstance(value, dict):
+                for backend, options in value.items():
+                    yield from (f"backends.{backend}.{option}" for option in options)
+
+
+def load(
+    environ: Mapping[str, str] | None = None,
+    *,
+    folder: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """The settings in force, checked. Raises one `ConfigurationError` that lists all problems.
+
+    `environ` stands in for the process's environment and `folder` for the current folder; `overrides` go by
+    field name and win over everything.
+    """
+    environ = os.environ if environ is None else environ
+    folder = (folder or Path.cwd()).absolute()
+    problems: list[str] = []
+
+    dotenv = _read_dotenv(folder / ".env", problems)
+    chosen = environ.get("SIMPLEDRIVE_CONFIG") or dotenv.get("SIMPLEDRIVE_CONFIG")
+    toml_path = folder / (chosen or "simpledrive.toml")
+    toml = _read_toml(toml_path, bool(chosen), folder, problems)
+    spelling = {name.upper().replace("-", "_"): name for name in toml.get("backends", {})}
+    layers = [
+        _Layer("environment", _by_field(environ, "environment", spelling, folder, problems)),
+        _Layer(".env", _by_field(dotenv, ".env", spelling, folder, problems)),
+        _Layer(toml_path.name, toml),
+    ]
+    given = _Layer("override", {name.lower(): value for name, value in (overrides or {}).items()})
+    sources = {name: layer.name for layer in reversed([given, *layers]) for name in layer.names()}
+
+    try:
+        settings = Settings(**{"folder": folder, **given.values, "layers": layers})
+    except ValidationError as error:
+        problems += _sentences(error, sources)
+    if problems:
+        raise ConfigurationError("\n".join([*problems, f"Known settings: {', '.join(NAMES)}."]))
+    settings.sources.update(sources)
+    return settings
+
+
+def _by_field(
+    names: Mapping[str, str], source: str, spelling: Mapping[str, str], folder: Path, problems: list[str]
+) -> dict[str, Any]:
+    """The values under `names` by field name. An empty value counts as none, as in most deployment tools."""
+    values: dict[str, Any] = {}
+    backends: dict[str, Options] = {}
+    for name, value in names.items():
+        if not value or name == "SIMPLEDRIVE_CONFIG":
+            continue
+        backend, separator, option = name.removeprefix(_BACKENDS_PREFIX).partition("__")
+        if name.startswith(_BACKENDS_PREFIX) and backend and separator and option:
+            backends.setdefault(spelling.get(backend, backend.lower()), {})[option.lower()] = value
+        elif name.endswith("_PORT") and _SERVICE_LINK.match(value):
+            continue  # a Kubernetes link, even where its name is one of ours: FTP_PORT=tcp://10.0.0.1:21
+        elif name.isupper() and _is_known(name.lower()):
+            values[name.lower()] = value
+        elif (source == ".env" or _is_meant_for_us(name)) and not _FOREIGN.fullmatch(name):
+            problems.append(_unknown(name, source, NAMES))
+    if backends:
+        values["backends"] = {
+            name: _open_files(options, f"{_BACKENDS_PREFIX}{name}__", folder, problems)
+            for name, options in backends.items()
+        }
+    return _open_files(values, "", folder, problems)
+
+
+def _is_known(field: str) -> bool:
+    return field in _FIELDS or field.removesuffix("_file") in _MAY_BE_FILES
+
+
+def _is_meant_for_us(name: str) -> bool:
+    # Close to HOST and PORT are too many foreign names, and SFTP_HOST or AWS_SECRET_ACCESS_KEY are no slips.
+    telling = [known for known in NAMES if len(known) > 4 and not known.startswith(("S3_", "FTP_"))]
+    return name.startswith(_FAMILIES) or bool(get_close_matches(name, telling, n=1, cutoff=0.85))
+
+
+def _unknown(name: str, source: str, known: Iterable[str]) -> str:
+    comparable = {candidate.upper(): candidate for candidate in known}
+    bare = name.upper().removeprefix("SIMPLEDRIVE_")
+    nearest = get_close_matches(bare, comparable, n=1, cutoff=0.0)[0]
+    return f"{name} ({source}) is not a setting; the nearest known name is {comparable[nearest]}."
+
+
+def _open_files(values: dict[str, Any], prefix: str, folder: Path, problems: list[str]) -> dict[str, Any]:
+    """`api_token_file` becomes `api_token`, the file's content; among a backend's options each `..._file`."""
+    opened = dict(values)
+    for name in [name for name in values if name.endswith("_file")]:
+        secret = name.removesuffix("_file")
+        shown, path = f"{prefix}{name}".upper(), opened.pop(name)
+        if secret in values:
+            problems.append(f"{shown.removesuffix('_FILE')} and {shown} are both given; leave one out.")
+            continue
+        try:
+            content = (folder / Path(path).expanduser()).read_text().strip()
+        except (OSError, TypeError, UnicodeDecodeError) as error:
+            problems.append(f"{shown} names a file that cannot be read: {_reason(error)}.")
+            continue
+        if not content:
+            problems.append(f"{shown} names a file that is empty.")
+        opened[secret] = content
+    return opened
+
+
+def _read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
+    """The names in a .env file. No `${...}` is replaced: passwords contain dollar signs."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f".env cannot be read: {_reason(error)}.")
+        return {}
+    problems += [
+        f".env, line {binding.original.line}, is not of the form NAME=value."
+        for binding in bindings
+        if binding.error or (binding.key is not None and binding.value is None)
+    ]
+    return {b.key: b.value for b in bindings if b.key is not None and b.value is not None}
+
+
+def _read_toml(path: Path, chosen: bool, folder: Path, problems: list[str]) -> dict[str, Any]:
+    """Fields in small letters and [backends.NAME] tables. It may be missing unless it was chosen."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if chosen:
+            problems.append(f"SIMPLEDRIVE_CONFIG names a file that does not exist: {path}.")
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{path.name} cannot be read: {_reason(error)}.")
+        return {}
+    for name in [name for name in content if name != "backends" and not _is_known(name)]:
+        del content[name]
+        problems.append(_unknown(name, path.name, [*sorted(_FIELDS), "backends"]))
+    content = {name: value for name, value in content.items() if value != ""}
+    tables = content.pop("backends", {})
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        problems.append(f"backends ({path.name}) is not made of tables such as [backends.archive].")
+    elif tables:
+        content["backends"] = {
+            name: _open_files(table, f"backends.{name}.", folder, problems) for name, table in tables.items()
+        }
+    return _open_files(content, "", folder, problems)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or "unreadable" if isinstance(error, OSError) else str(error)
+
+
+def _sentences(error: ValidationError, sources: Mapping[str, str]) -> Iterable[str]:
+    """What pydantic found, by the names that the operator used and without any value."""
+    for problem in error.errors(include_url=False, include_input=False):
+        field, *rest = (str(part) for part in problem["loc"])
+        name = ".".join([field if field == "backends" else field.upper(), *rest])
+        source = f" ({sources[field]})" if field in sources else ""
+        if problem["type"] == "extra_forbidden":
+            yield _unknown(name, sources.get(field, "override"), NAMES)
+        else:
+            yield f"{name}{source}: {problem['msg'].removeprefix('Value error, ')}."

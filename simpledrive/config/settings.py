@@ -1,0 +1,289 @@
+"""`Settings`: every setting with its default, and the rules that a single value or two of them must keep.
+
+It does not read anything (`reading` does), nor know what options a kind of storage takes (the storages do).
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+Options = dict[str, object]
+
+
+def _under_folder(path: Path, info: ValidationInfo) -> Path:
+    return Path(os.path.abspath(info.data["folder"] / path.expanduser()))
+
+
+def _database_url(url: str, folder: Path) -> str:
+    """The URL as SQLAlchemy wants it: psycopg for PostgreSQL, an absolute path for SQLite."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("is not a database URL such as postgresql://user:password@host/name") from None
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    elif parsed.drivername == "sqlite":
+        name = parsed.database
+        if not name or name == ":memory:" or name.startswith("file:"):
+            return url
+        parsed = parsed.set(database=os.path.abspath(folder / Path(name).expanduser()))
+    elif parsed.drivername != "postgresql+psycopg":
+        raise ValueError(f"{parsed.drivername}:// is not supported; known are sqlite:// and postgresql://")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _header_safe(token: SecretStr | None) -> SecretStr | None:
+    if token and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+        raise ValueError("may hold only visible ASCII characters, because it travels in a header")
+    return token
+
+
+AnchoredPath = Annotated[Path, AfterValidator(_under_folder)]
+Bytes = Annotated[ByteSize, Field(ge=0)]
+Seconds = Annotated[int, Field(ge=0)]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+class Settings(BaseSettings):
+    """Every setting, with its default; the environment has the same names in capitals.
+
+    `Settings(port=0)` takes its keywords and the defaults, and looks nowhere else: only `load` reads the
+    environment and the files. A field may lean on the fields above it, never on those below.
+    """
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
+    )
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    folder: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        default_factory=Path.cwd, description="Where .env and simpledrive.toml lie and relative paths begin"
+    )
+
+    app_env: Literal["production", "development", "testing"] = Field(
+        "production", description="production, development or testing"
+    )
+    debug: bool = Field(False, description="Flask's debug mode; never where others can reach the drive")
+    log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
+        "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on")
+    workers: int = Field(2, ge=1, description="Server processes")
+    threads: int = Field(32, ge=1, description="Threads a process; a slow transfer holds one")
+    secure_cookies: bool = Field(False, description="true behind HTTPS: cookies never travel unencrypted")
+
+    instance_path: AnchoredPath = Field(
+        Path("instance"), description="Folder of what belongs to this drive: database, secrets, blobs"
+    )
+    database_url: str = Field(
+        "sqlite:///instance/drive.db",
+        repr=False,
+        description="Database of the records: sqlite:///path or postgresql://user:password@host/name",
+    )
+    api_token: Annotated[SecretStr | None, AfterValidator(_header_safe)] = Field(
+        None, description="Bearer token that may do everything; made at the first start when not given"
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="Signs session cookies; made at the first start when not given"
+    )
+
+    json_max_bytes: Bytes = Field(ByteSize(48 << 20), description="Largest JSON body; /v1/content takes more")
+    json_memory_bytes: Bytes = Field(
+        ByteSize(192 << 20), description="JSON bodies in flight, all together, in one process"
+    )
+    max_blob_bytes: Bytes = Field(ByteSize(0), description="Largest blob; 0 for no limit")
+
+    sweep_interval: Seconds = Field(300, description="Seconds between the server's own sweeps; 0 for none")
+    sweep_grace: Seconds = Field(600, description="Seconds that bytes nothing needs any more are still kept")
+    orphan_age: Seconds = Field(86400, description="Seconds after which bytes that no record names go")
+    history_days: int = Field(90, ge=0, description="Days that earlier versions and deleted blobs are kept")
+
+    local_storage_path: AnchoredPath = Field(
+        Path("instance/blobs"), description="Folder of the backend `local`"
+    )
+    staging_path: AnchoredPath = Field(
+        Path("instance/blobs/staging"),
+        description="Where bytes wait until they are checked; best on the disk of LOCAL_STORAGE_PATH",
+    )
+
+    s3_endpoint_url: str | None = Field(None, description="Address of the S3 service")
+    s3_access_key_id: str | None = Field(None, description="S3 access key")
+    s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key")
+    s3_region: str = Field("us-east-1", description="S3 region")
+    s3_bucket_name: str | None = Field(None, description="S3 bucket; naming one makes the backend `s3`")
+
+    ftp_port: int = Field(21, ge=1, le=65535, description="FTP port")
+    ftp_username: str | None = Field(None, description="FTP user")
+    ftp_password: SecretStr | None = Field(None, description="FTP password")
+    ftp_base_dir: str | None = Field(None, description="Folder on the FTP server; else the login's own")
+    ftp_host: str | None = Field(None, description="FTP server; naming one makes the backend `ftp`")
+
+    named_backends: dict[str, Options] = Field(
+        default_factory=dict, alias="backends", repr=False, description="The [backends.NAME] tables"
+    )
+    storage_backend: str = Field("local", description="Backend of new blobs that name none")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The keywords, then the layers that `load` hands over. The stock readers let misspelt names pass."""
+        layers = cast(InitSettingsSource, init_settings).init_kwargs.pop("layers", ())
+        return (init_settings, *layers)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_together(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Database and blobs lie in the instance folder, the staging with the blobs, wherever these are."""
+        # Not by default factories: after one faulty field pydantic calls none, and false complaints follow.
+        if "instance_path" in data:
+            path = f"{data['instance_path']}/drive.db"
+            url = URL.create("sqlite", database=path).render_as_string()
+            data = {"database_url": url, "local_storage_path": f"{data['instance_path']}/blobs"} | data
+        if "local_storage_path" in data:
+            data = {"staging_path": f"{data['local_storage_path']}/staging"} | data
+        return data
+
+    @field_validator("database_url")
+    @classmethod
+    def _settle_database(cls, url: str, info: ValidationInfo) -> str:
+        settled = _database_url(url, info.data["folder"])
+        if make_url(settled).database in {None, "", ":memory:"} and info.data.get("app_env") != "testing":
+            raise ValueError("names no database that outlives the process; only APP_ENV=testing may do that")
+        return settled
+
+    @field_validator("json_memory_bytes")
+    @classmethod
+    def _room_for_one_body(cls, budget: int, info: ValidationInfo) -> int:
+        if budget < info.data.get("json_max_bytes", 0):
+            raise ValueError("is less than JSON_MAX_BYTES, so that the largest body could never be taken")
+        return budget
+
+    @field_validator("s3_bucket_name", "ftp_host")
+    @classmethod
+    def _all_or_nothing(cls, value: str | None, info: ValidationInfo) -> str | None:
+        family = cast(str, info.field_name).split("_")[0] + "_"
+        given = [
+            name.upper()
+            for name, other in info.data.items()
+            if name.startswith(family) and other != cls.model_fields[name].default
+        ]
+        if value is None and given:
+            raise ValueError(f"is missing, but {', '.join(given)} is given")
+        return value
+
+    @field_validator("named_backends")
+    @classmethod
+    def _settle_backends(cls, tables: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
+        builtin, folder = _builtin_backends(info.data), info.data["folder"]
+        problems = []
+        for name, options in tables.items():
+            kind = options.get("kind", builtin.get(name, {}).get("kind"))
+            if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
+                problems.append(f"the name {name!r} is not 1 to 64 of a-z, 0-9, - and _")
+            elif not isinstance(kind, str) or not kind:
+                others = ", ".join(sorted({*builtin, *tables} - {name}))
+                problems.append(f"{name!r} has no kind; other backends are {others}")
+            elif name in BUILTIN and kind != name:
+                problems.append(f"{name!r} is always of the kind {name!r}; another kind needs another name")
+            elif kind == "local" and isinstance(path := options.get("path"), str):
+                options["path"] = os.path.abspath(folder / Path(path).expanduser())
+            elif kind == "database" and isinstance(url := options.get("url"), str):
+                try:
+                    options["url"] = _database_url(url, folder)
+                except ValueError as error:
+                    problems.append(f"{name!r}: url {error}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return tables
+
+    @field_validator("storage_backend")
+    @classmethod
+    def _names_a_backend(cls, name: str, info: ValidationInfo) -> str:
+        known, maker = _backends(info.data), BUILTIN.get(name, ("named_backends",))[0]
+        if name not in known and maker in info.data:  # else its maker has a complaint of its own
+            hint = {"s3": "; S3_BUCKET_NAME would add s3", "ftp": "; FTP_HOST would add ftp"}.get(name, "")
+            raise ValueError(f"no backend is called {name!r}; known are {', '.join(sorted(known))}{hint}")
+        return name
+
+    @property
+    def backends(self) -> dict[str, Options]:
+        """Name to `kind` and options (plain values, secrets too) of every backend there is."""
+        return _backends(self.__dict__)
+
+    def with_secret(self, name: str, value: str, source: str) -> Self:
+        """The same settings with one secret filled in."""
+        settled = self.model_copy(update={name: SecretStr(value)})
+        settled._sources = {**self._sources, name: source}
+        return settled
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Which source said it, by field name or `backends.NAME.option`; what is not in it is a default."""
+        return self._sources
+
+
+# The backends that plain settings describe: which setting makes each, and the option each setting becomes.
+BUILTIN = {
+    "local": ("local_storage_path", {"path": "local_storage_path"}),
+    "database": ("database_url", {"url": "database_url"}),
+    "s3": (
+        "s3_bucket_name",
+        {
+            option: f"s3_{option}"
+            for option in ("endpoint_url", "access_key_id", "secret_access_key", "bucket_name", "region")
+        },
+    ),
+    "ftp": (
+        "ftp_host",
+        {option: f"ftp_{option}" for option in ("host", "port", "username", "password", "base_dir")},
+    ),
+}
+
+
+def _builtin_backends(data: Mapping[str, Any]) -> dict[str, Options]:
+    return {
+        name: {"kind": name}
+        | {option: _plain(data[field]) for option, field in fields.items() if data.get(field) is not None}
+        for name, (maker, fields) in BUILTIN.items()
+        if data.get(maker) is not None
+    }
+
+
+def _backends(data: Mapping[str, Any]) -> dict[str, Options]:
+    """The builtin ones, to which a table of the same name adds, and the named ones."""
+    builtin, named = _builtin_backends(data), data.get("named_backends", {})
+    return builtin | {name: builtin.get(name, {}) | options for name, options in named.items()}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return str(value) if isinstance(value, Path) else value
+
+
+NAMES = tuple(name.upper() for name in Settings.model_fields if name not in {"folder", "named_backends"})

@@ -1,0 +1,75 @@
+"""A blob's bytes as a response: streamed, every piece checked, never run as a page of the drive."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator
+from itertools import chain
+from urllib.parse import quote
+
+from flask import Request, Response
+from werkzeug.http import http_date
+
+from simpledrive.http.conditions import content_etag, part, unchanged
+from simpledrive.http.current import caller, parts
+from simpledrive.models import Blob
+
+SHOWN = frozenset(
+    "image/png image/jpeg image/gif image/webp image/avif image/bmp text/plain audio/mpeg audio/ogg audio/wav "
+    "audio/flac video/mp4 video/webm".split()
+)
+"""Types that a browser may show in place. Everything else is downloaded: HTML, SVG and PDF can run scripts."""
+
+
+def content_response(request: Request, blob: Blob, *, download: bool) -> Response:
+    """The answer to GET or HEAD for a blob's bytes: 200, 206 or 304. Raises for 412 and 416.
+
+    The first portion is read before the headers go out, so that lost bytes are an error with a status; what
+    breaks later cuts the connection.
+    """
+    etag = content_etag(blob)
+    if unchanged(request, etag, blob.updated_at):
+        return _described(Response(status=304), blob, download)
+    asked = part(request, blob.size, etag, blob.updated_at)
+    start, stop = asked or (0, blob.size)
+    if request.method == "HEAD":
+        response = Response()
+    else:
+        response = streamed(parts().drive.read(caller(), blob, start, stop))
+    if asked is not None:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{blob.size}"
+    response.headers["Content-Length"] = str(stop - start)
+    return _described(response, blob, download)
+
+
+def streamed(portions: Iterator[bytes]) -> Response:
+    """A response that passes portions on as they come. The first one is taken now, and its error raised."""
+    first = next(portions, b"")
+    response = Response(chain((first,), portions), direct_passthrough=True)
+    if (close := getattr(portions, "close", None)) is not None:
+        response.call_on_close(close)
+    return response
+
+
+def _described(response: Response, blob: Blob, download: bool) -> Response:
+    headers = response.headers
+    headers["Content-Type"] = blob.content_type
+    headers["ETag"] = f'"{content_etag(blob)}"'
+    headers["Last-Modified"] = http_date(blob.updated_at)
+    headers["Accept-Ranges"] = "bytes"
+    headers["Repr-Digest"] = f"sha-256=:{b64encode(bytes.fromhex(blob.sha256)).decode()}:"
+    headers["Content-Disposition"] = disposition(blob, download)
+    headers["Cache-Control"] = "private, no-cache"
+    headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def disposition(blob: Blob, download: bool) -> str:
+    """Content-Disposition (RFC 6266): the name in ASCII for old clients, and in full as filename*."""
+    shown = blob.content_type.partition(";")[0].strip().lower() in SHOWN and not download
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%/' else "_" for c in blob.filename)
+    full = quote(blob.filename, safe="!#$&+.^_`|~-")
+    extended = f"; filename*=UTF-8''{full}" if plain != blob.filename else ""
+    return f'{"inline" if shown else "attachment"}; filename="{plain}"{extended}'

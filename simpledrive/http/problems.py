@@ -1,0 +1,131 @@
+"""The one table that turns errors into answers: problem+json (RFC 9457), or a page for a browser.
+
+Views only raise. What is not in the table is a fault of ours: 500, logged with its traceback, shown without.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, g, json, render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from simpledrive import errors
+from simpledrive.http.blob_ids import quoted
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A kind of answer: its status, its stable type, its title."""
+
+    status: int
+    type: str
+    title: str
+
+
+TABLE: dict[type[Exception], Problem] = {
+    errors.TruncatedBody: Problem(400, "truncated-body", "The body is shorter than announced"),
+    errors.DigestMismatch: Problem(400, "digest-mismatch", "The bytes are not the announced ones"),
+    errors.BadRequest: Problem(400, "bad-request", "The request cannot be read"),
+    errors.Invalid: Problem(422, "invalid", "A field is not acceptable"),
+    errors.NotSignedIn: Problem(401, "not-signed-in", "A valid token is needed"),
+    errors.Forbidden: Problem(403, "insufficient_scope", "This token may not do that"),
+    errors.BlobNotFound: Problem(404, "blob-not-found", "There is no such blob"),
+    errors.BlobExists: Problem(409, "blob-exists", "The id is taken"),
+    errors.PreconditionFailed: Problem(412, "precondition-failed", "The blob is not the one that was named"),
+    errors.RangeNotSatisfiable: Problem(416, "range-not-satisfiable", "The range begins past the end"),
+    errors.TooLarge: Problem(413, "too-large", "There are more bytes than this takes"),
+    errors.UnsupportedType: Problem(415, "unsupported-type", "The body is of another type than this takes"),
+    errors.Busy: Problem(503, "busy", "The drive is busy"),
+    errors.DatabaseUnavailable: Problem(503, "database-unavailable", "The database does not answer"),
+    errors.DatabaseFull: Problem(507, "database-full", "The database is full"),
+    errors.StagingFull: Problem(507, "staging-full", "There is no room to receive the bytes"),
+    errors.IntegrityFault: Problem(500, "integrity-fault", "The bytes of this blob are gone or altered"),
+    errors.StorageUnavailable: Problem(503, "storage-unavailable", "The backend cannot be reached"),
+    errors.StorageFull: Problem(507, "storage-full", "The backend is full"),
+    errors.StorageRefused: Problem(502, "storage-refused", "The backend refuses"),
+    errors.ObjectMissing: Problem(500, "integrity-fault", "The bytes of this blob are gone or altered"),
+    CSRFError: Problem(400, "form-expired", "The form is no longer valid"),
+}
+
+FAULT = Problem(500, "internal-error", "The drive made a mistake")
+
+
+def problem_of(error: Exception) -> Problem:
+    """The row of the table for an error: its class's, or the nearest parent's."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    if isinstance(error, HTTPException) and error.code is not None:
+        status = HTTPStatus(error.code)
+        return Problem(status.value, status.phrase.lower().replace(" ", "-"), status.phrase)
+    return FAULT
+
+
+def init_app(app: Flask) -> None:
+    """Answers every error from the table: as a page under /drive, as problem+json elsewhere."""
+    app.register_error_handler(Exception, answer)
+
+
+def answer(error: Exception) -> Response:
+    """The response to an error."""
+    problem = problem_of(error)
+    if problem is FAULT:
+        log.exception("a fault in request %s", g.get("request_id"), exc_info=error)
+    elif problem.status >= 500:
+        log.error("%s in request %s: %s", problem.type, g.get("request_id"), error)
+    if request.path.partition("/")[2].split("/")[0] == "drive":
+        response = Response(render_template("ui/error.html", problem=problem, detail=_detail(error, problem)))
+    else:
+        response = Response(json.dumps(_document(error, problem)), mimetype="application/problem+json")
+    response.status_code = problem.status
+    response.headers.extend(_headers(error, problem))
+    return response
+
+
+def _document(error: Exception, problem: Problem) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "type": f"/problems/{problem.type}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": _detail(error, problem),
+        "instance": quoted(request.path),
+        "request_id": g.get("request_id"),
+    }
+    if isinstance(error, errors.Invalid):
+        document["errors"] = [{"field": field, "message": message} for field, message in error.problems]
+    return document
+
+
+def _detail(error: Exception, problem: Problem) -> str:
+    if problem is FAULT:
+        return "Nothing of this is your doing. The log of the drive knows more under the request's id."
+    if isinstance(error, errors.StorageError):
+        return f"The backend {error.backend} could not do it: {error.why}."
+    if isinstance(error, HTTPException):
+        return error.description or problem.title
+    return str(error)
+
+
+def _headers(error: Exception, problem: Problem) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException):
+        kept = {"allow", "location", "retry-after"}
+        headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive"'
+    if problem.type == "insufficient_scope":
+        headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive", error="insufficient_scope"'
+    if problem.status == 503:
+        headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
+    return headers

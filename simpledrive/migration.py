@@ -1,0 +1,175 @@
+"""Moving blobs between backends while people read and write, every byte compared.
+
+A move adds a replica at the target, reads it back in full, compares digests, and only then switches the homes
+in one transaction; the old replica is left behind and swept after its grace. It may be interrupted anywhere
+and run again: what is done is done, and nothing is ever half moved.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy.orm import Session, undefer
+
+from simpledrive.backends import Backends
+from simpledrive.errors import DriveError, IntegrityFault, Invalid, StorageError
+from simpledrive.models import Blob, BlobHistory, Replica, now
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, release
+from simpledrive.sql import Database, affected
+from simpledrive.streams.pieces import Pieces
+from simpledrive.streams.source import Source, drain
+
+log = logging.getLogger(__name__)
+
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would move: different contents, their bytes, and the blobs (earlier versions too) they are."""
+
+    contents: int
+    bytes: int
+    records: int
+
+
+@dataclass(frozen=True)
+class Move:
+    """What became of one content. `why` says what went wrong; None if it moved."""
+
+    sha256: str
+    size: int
+    records: int
+    why: str | None = None
+
+
+class Migration:
+    """Moves everything whose home is one backend to another."""
+
+    def __init__(self, database: Database, backends: Backends, replicas: Replicas) -> None:
+        self._database, self._backends, self._replicas = database, backends, replicas
+
+    def plan(self, source: str, target: str) -> Plan:
+        """What a migration would do now. Changes nothing. Raises Invalid, StorageError."""
+        self._check(source, target)
+
+        def work(session: Session) -> Plan:
+            contents, size = session.execute(
+                select(func.count(), func.coalesce(func.sum(Replica.size), 0)).where(_home_of_any(source))
+            ).one()
+            records = sum(
+                session.scalar(select(func.count()).select_from(table).where(table.storage_backend == source))
+                or 0
+                for table in (Blob, BlobHistory)
+            )
+            return Plan(int(contents), int(size), int(records))
+
+        return self._database.read(work)
+
+    def run(self, source: str, target: str) -> Iterator[Move]:
+        """Moves content after content, and tells of each. One that fails never stops the rest.
+
+        What is stored at the source meanwhile is moved or left, never half. Raises Invalid, StorageError
+        before the first, if a backend cannot be used at all.
+        """
+        self._check(source, target)
+        after = ""
+        while batch := self._database.read(lambda session, after=after: _batch(session, source, after)):  # type: ignore[misc]
+            for replica in batch:
+                try:
+                    yield Move(replica.sha256, replica.size, self._move(replica, target))
+                except (DriveError, ReplicaGone) as error:
+                    log.error("not moved: %s: %s", replica.sha256, error)
+                    yield Move(replica.sha256, replica.size, 0, str(error) or "it was deleted meanwhile")
+            after = batch[-1].sha256
+
+    def _check(self, source: str, target: str) -> None:
+        for field, name in (("source", source), ("target", target)):
+            if name not in self._backends:
+                raise Invalid(
+                    (field, f"There is no backend {name!r}. Known are: {', '.join(sorted(self._backends))}.")
+                )
+        if source == target:
+            raise Invalid(("target", "The target is the source."))
+        self._backends.use(source)
+        self._backends.use(target)
+
+    def _move(self, listed: Replica, target: str) -> int:
+        """Copies, reads back, switches. A sound copy found at the target is read back and used instead."""
+        replica = self._database.read(lambda session: _whole(session, listed))
+        storage = self._backends.use(replica.storage_backend)
+        source = Source(replica.size, replica.sha256, lambda: storage.open(replica.storage_key))
+        provided = self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
+        try:
+            self._read_back(provided)
+        except (IntegrityFault, StorageError):
+            self._replicas.distrust(provided)
+            if provided.fresh:
+                raise
+            provided = self._replicas.provide(source, provided.pieces, target)
+            self._read_back(provided)
+        try:
+            used, moved = self._database.write(lambda session: self._switch(session, replica, provided))
+        except ReplicaGone:
+            self._replicas.settle(provided, None)
+            raise
+        self._replicas.settle(provided, used)
+        return moved
+
+    def _read_back(self, provided: Provided) -> None:
+        storage = self._backends.use(provided.backend)
+        drain(Source(provided.pieces.size, provided.sha256, lambda: storage.open(provided.key)))
+
+    def _switch(self, session: Session, replica: Replica, provided: Provided) -> tuple[str, int]:
+        """One transaction: the target's replica is recorded as read back, and every home is switched."""
+        _lock(session, replica.sha256, replica.storage_backend, provided.backend)
+        used = self._replicas.record(session, provided)
+        if used != provided.key:
+            raise ReplicaGone("somebody else stored the same bytes at the target meanwhile")
+        there = (Replica.sha256 == replica.sha256, Replica.storage_backend == provided.backend)
+        session.execute(update(Replica).where(*there).values(verified_at=now()))
+        moved = 0
+        for table in (Blob, BlobHistory):
+            here = (table.sha256 == replica.sha256, table.storage_backend == replica.storage_backend)
+            values: dict[str, object] = {"storage_backend": provided.backend}
+            if table is Blob:
+                values["version"] = Blob.version + 1
+            moved += affected(session, update(table).where(*here).values(values))
+        release(session, replica.sha256, replica.storage_backend)
+        return used, moved
+
+
+def _lock(session: Session, sha256: str, *backends: str) -> None:
+    """Both replicas, in the order in which everybody locks them."""
+    session.execute(
+        select(Replica.storage_key)
+        .where(Replica.sha256 == sha256, Replica.storage_backend.in_(backends))
+        .order_by(Replica.storage_backend)
+        .with_for_update(key_share=True)
+    ).all()
+
+
+def _home_of_any(source: str) -> ColumnElement[bool]:
+    """Replicas at `source` that some record names."""
+    named = [
+        select(table.pk).where(table.sha256 == Replica.sha256, table.storage_backend == source).exists()
+        for table in (Blob, BlobHistory)
+    ]
+    return (Replica.storage_backend == source) & or_(*named)
+
+
+def _batch(session: Session, source: str, after: str) -> list[Replica]:
+    query = select(Replica).where(_home_of_any(source), Replica.sha256 > after)
+    return list(session.scalars(query.order_by(Replica.sha256).limit(BATCH)))
+
+
+def _whole(session: Session, listed: Replica) -> Replica:
+    """The row as it is now, with its pieces: half a megabyte for a large blob, so never a batch of them."""
+    there = (Replica.sha256 == listed.sha256, Replica.storage_backend == listed.storage_backend)
+    replica = session.scalars(select(Replica).where(*there).options(undefer(Replica.pieces))).one_or_none()
+    if replica is None:
+        raise ReplicaGone("it was swept meanwhile")
+    return replica

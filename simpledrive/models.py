@@ -1,0 +1,175 @@
+"""The tables, and what the database itself guarantees.
+
+`blob_metadata` and `blob_history` reference `replicas (sha256, storage_backend)`: no record without a replica
+is a foreign key, not a habit. All writing goes through `Database.write` (sql.py), one short transaction
+each, and touches replicas in the order (sha256, storage_backend). Requests never delete a replica.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, deferred, mapped_column
+
+from simpledrive.ids import uuid7
+
+BYTEWISE = String().with_variant(Text(collation="C"), "postgresql")
+"""Text compared byte for byte, whatever the database's locale: SQLite does so by itself."""
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """Points in time, always UTC and aware, also from SQLite, which knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+Moment = Annotated[datetime, mapped_column(UTCDateTime)]
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+
+
+class DriveRow(Base):
+    """The drive itself, one row. Its UUID is in every backend's marker object."""
+
+    __tablename__ = "drive"
+
+    uuid: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    created_at: Mapped[Moment]
+    swept_at: Mapped[Moment]
+
+
+RETIRED = text("retired_at IS NOT NULL")
+
+
+class Replica(Base):
+    """One stored copy of some bytes: which bytes, at which backend, under which key.
+
+    `retired_at` is set when something stopped needing it and cleared when something needs it again; only
+    sweeping, after a grace, looks whether anything still does and then deletes it.
+    """
+
+    __tablename__ = "replicas"
+    __table_args__ = (
+        Index("ix_replicas_retired_at", "retired_at", sqlite_where=RETIRED, postgresql_where=RETIRED),
+        Index("ix_replicas_backend", "storage_backend", "sha256"),
+    )
+
+    sha256: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    storage_backend: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    storage_key: Mapped[str] = mapped_column(BYTEWISE)
+    size: Mapped[int] = mapped_column(BigInteger)
+    pieces: Mapped[bytes] = deferred(mapped_column(LargeBinary, nullable=False))
+    created_at: Mapped[Moment]
+    verified_at: Mapped[Moment | None]
+    retired_at: Mapped[Moment | None]
+    bad_at: Mapped[Moment | None]
+
+
+class _Described:
+    """What is recorded of a blob, now or earlier."""
+
+    pk: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True, default=uuid7)
+    filename: Mapped[str] = mapped_column(Text)
+    content_type: Mapped[str] = mapped_column(Text)
+    blob_metadata: Mapped[dict[str, str]] = mapped_column("metadata", JSON)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(BYTEWISE)
+    storage_backend: Mapped[str] = mapped_column(BYTEWISE)
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+    version: Mapped[int] = mapped_column(Integer)
+    owner: Mapped[str] = mapped_column(Text)
+
+    def described(self) -> dict[str, Any]:
+        """All columns that a blob and its history share, but the surrogate key."""
+        return {name: getattr(self, name) for name in SHARED}
+
+
+SHARED = (
+    "id folder filename content_type blob_metadata size sha256 storage_backend created_at updated_at version owner"
+).split()
+
+
+class Blob(_Described, Base):
+    """What a user stores and names. One row a blob."""
+
+    __tablename__ = "blob_metadata"
+    __table_args__ = (
+        ForeignKeyConstraint(["sha256", "storage_backend"], ["replicas.sha256", "replicas.storage_backend"]),
+        Index("ix_blob_metadata_replica", "sha256", "storage_backend"),
+        Index("ix_blob_metadata_folder", "folder", "id"),
+        Index("ix_blob_metadata_backend", "storage_backend", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(BYTEWISE, unique=True)
+    folder: Mapped[str] = mapped_column(BYTEWISE)
+
+
+class BlobHistory(_Described, Base):
+    """What a replacement or a deletion put aside: earlier versions, the trash, undo."""
+
+    __tablename__ = "blob_history"
+    __table_args__ = (
+        ForeignKeyConstraint(["sha256", "storage_backend"], ["replicas.sha256", "replicas.storage_backend"]),
+        Index("ix_blob_history_replica", "sha256", "storage_backend"),
+        Index("ix_blob_history_id", "id", "version"),
+        Index("ix_blob_history_put_aside_at", "put_aside_at"),
+    )
+
+    id: Mapped[str] = mapped_column(BYTEWISE)
+    folder: Mapped[str] = mapped_column(BYTEWISE)
+    put_aside_at: Mapped[Moment]
+    deleted: Mapped[bool]
+
+
+class BackendUsage(Base):
+    """How many replicas and bytes lie at a backend, counted as they come and go.
+
+    Spread over a few rows a backend, so that concurrent writers do not wait for one another; the sum counts.
+    """
+
+    __tablename__ = "backend_usage"
+
+    storage_backend: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    shard: Mapped[int] = mapped_column(Integer, primary_key=True)
+    replicas: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)

@@ -1,0 +1,89 @@
+"""The drive's parts, built once from the settings and an engine, in the order in which they need each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Engine, exists, select
+from sqlalchemy.exc import DBAPIError
+
+from simpledrive.backends import Backends
+from simpledrive.config import Settings
+from simpledrive.drive import Drive
+from simpledrive.errors import ConfigurationError
+from simpledrive.keys import Keys
+from simpledrive.listing import Listing
+from simpledrive.migration import Migration
+from simpledrive.models import DriveRow, Replica
+from simpledrive.replicas import Replicas
+from simpledrive.sql import Database
+from simpledrive.storage import registry
+from simpledrive.streams.staging import Staging
+from simpledrive.sweeper import Sweeper
+from simpledrive.upkeep import Upkeep
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the faces and the command line call."""
+
+    settings: Settings
+    database: Database
+    backends: Backends
+    keys: Keys
+    drive: Drive
+    listing: Listing
+    migration: Migration
+    upkeep: Upkeep
+    sweeper: Sweeper
+
+
+def build(settings: Settings, engine: Engine) -> Parts:
+    """All parts. Touches neither network nor database. `settings` has its secrets (config.ensure_secrets).
+
+    Raises ConfigurationError for a backend of an unknown kind or with unacceptable options.
+    """
+    assert settings.api_token is not None
+    database = Database(engine)
+    storages = {name: registry.build(name, options) for name, options in settings.backends.items()}
+    backends = Backends(
+        storages,
+        settings.storage_backend,
+        identity=lambda: _identity(database),
+        in_use=lambda name: _in_use(database, name),
+    )
+    orphan_age = timedelta(seconds=settings.orphan_age)
+    replicas = Replicas(database, backends, orphan_age)
+    staging = Staging(settings.staging_path)
+    upkeep = Upkeep(
+        database,
+        backends,
+        staging,
+        grace=timedelta(seconds=settings.sweep_grace),
+        orphan_age=orphan_age,
+        history=timedelta(days=settings.history_days),
+    )
+    return Parts(
+        settings=settings,
+        database=database,
+        backends=backends,
+        keys=Keys(settings.api_token.get_secret_value()),
+        drive=Drive(database, backends, replicas, staging),
+        listing=Listing(database),
+        migration=Migration(database, backends, replicas),
+        upkeep=upkeep,
+        sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
+    )
+
+
+def _identity(database: Database) -> str:
+    try:
+        return str(database.read(lambda session: session.scalars(select(DriveRow.uuid)).one()))
+    except DBAPIError as error:
+        raise ConfigurationError("The database lacks the drive's tables: run `flask db upgrade`.") from error
+
+
+def _in_use(database: Database, backend: str) -> bool:
+    query = select(exists().where(Replica.storage_backend == backend))
+    return bool(database.read(lambda session: session.scalar(query)))

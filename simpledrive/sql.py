@@ -1,0 +1,186 @@
+"""How this drive talks to a database: connections, transactions, repetition. One place for SQLite's traps.
+
+SQLite through SQLAlchemy's defaults loses concurrent updates without a word: reads must not be upgraded to
+writes in the middle of a transaction. So a transaction says at its beginning whether it will write.
+"""
+
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, CursorResult, Engine, UpdateBase, create_engine, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable
+
+T = TypeVar("T")
+
+ATTEMPTS = 10
+BUSY_SECONDS = 20
+REPEATABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+FULL = {"53100", "53200"}  # disk full, out of memory
+OUT_OF_REACH = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+}
+ENGINE_OPTIONS: dict[str, Any] = {
+    "pool_size": 8,
+    "max_overflow": 56,
+    "pool_timeout": 30,
+    # What users store and how they call it is nobody's business in a log.
+    "hide_parameters": True,
+}
+POSTGRESQL_WAITS: dict[str, Any] = {
+    # libpq alone would wait for a silent server without an end: seconds, but the last, in milliseconds.
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
+def connect(url: str) -> Engine:
+    """An engine for a database of its own, behaving as this module promises."""
+    return tame(create_engine(url, **ENGINE_OPTIONS))
+
+
+def tame(engine: Engine) -> Engine:
+    """Makes an engine safe for concurrent writers on SQLite, impatient with a silent PostgreSQL server."""
+    if engine.dialect.name == "sqlite":
+        if engine.url.database:
+            Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        event.listen(engine, "connect", _on_sqlite_connect)
+        event.listen(engine, "begin", _on_sqlite_begin)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "do_connect", _on_postgresql_connect)
+    return engine
+
+
+def _on_postgresql_connect(_dialect: object, _record: object, _args: object, options: dict[str, Any]) -> None:
+    for name, value in POSTGRESQL_WAITS.items():
+        options.setdefault(name, value)
+
+
+def affected(session: Session, statement: UpdateBase) -> int:
+    """Executes an INSERT, UPDATE or DELETE; how many rows it touched."""
+    return cast(CursorResult[Any], session.execute(statement)).rowcount
+
+
+def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Database:
+    """Short transactions on one engine. `work` gets a session and may run more than once.
+
+    Objects that it returns stay readable afterwards. Raises Busy, DatabaseUnavailable, DatabaseFull; errors
+    of constraints (IntegrityError) pass through, since only the caller knows what they mean.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writer = engine.execution_options(writes=True)
+        # SQLite has one writer at a time, and its own waiting is a sleep that grows: threads queue here.
+        self._turn: AbstractContextManager[Any] = Lock() if engine.dialect.name == "sqlite" else nullcontext()
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """What `work` returns, from one consistent view. Nothing is written."""
+        return self._repeat(lambda: self._once(self.engine, work))
+
+    def write(self, work: Callable[[Session], T], happened: Callable[[Session], T | None] | None = None) -> T:
+        """One transaction that has been committed when this returns.
+
+        Repeated on deadlock, serialization failure or lock. When the connection breaks around COMMIT nobody
+        knows whether it counted: then `happened` looks, and returns what `work` would have; None means that
+        it did not, and `work` runs again. Without `happened`, `work` must be fit to run twice.
+        """
+        look = happened or (lambda session: None)
+
+        def attempt() -> T:
+            try:
+                with self._turn:
+                    return self._once(self._writer, work)
+            except DBAPIError as error:
+                if _lost(error) and (result := self.read(look)) is not None:
+                    return result
+                raise
+
+        return self._repeat(attempt)
+
+    def _once(self, engine: Engine, work: Callable[[Session], T]) -> T:
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            return work(session)
+
+    def _repeat(self, attempt: Callable[[], T]) -> T:
+        for number in range(ATTEMPTS):
+            try:
+                return attempt()
+            except IntegrityError:
+                raise
+            except PoolTimeout as error:
+                raise Busy("All connections to the database are in use.") from error
+            except DBAPIError as error:
+                if _full(error):
+                    raise DatabaseFull("The database has no room left.") from error
+                if _sqlite_code(error) in OUT_OF_REACH:
+                    raise DatabaseUnavailable("The database file cannot be used.") from error
+                if not (_lost(error) or _repeatable(error)):
+                    raise
+                if number == ATTEMPTS - 1:
+                    if _lost(error):
+                        raise DatabaseUnavailable("The database does not answer.") from error
+                    raise Busy("The database is busy with other writers.") from error
+                time.sleep(random.uniform(0, min(1.0, 0.01 * 2**number)))  # noqa: S311 (no secret)
+        raise AssertionError("unreachable")
+
+
+def _state(error: DBAPIError) -> str | None:
+    """PostgreSQL's five-character code."""
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _sqlite_code(error: DBAPIError) -> int | None:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code & 0xFF if code is not None else None
+
+
+def _repeatable(error: DBAPIError) -> bool:
+    return _state(error) in REPEATABLE or _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _full(error: DBAPIError) -> bool:
+    return _state(error) in FULL or _sqlite_code(error) == sqlite3.SQLITE_FULL
+
+
+def _lost(error: DBAPIError) -> bool:
+    """The connection broke, or there was none to be had."""
+    state = _state(error)
+    if _sqlite_code(error) is not None:
+        return False
+    return error.connection_invalidated or (state or "").startswith(("08", "57P")) or _never_connected(error)
+
+
+def _never_connected(error: DBAPIError) -> bool:
+    return _state(error) is None and type(error.orig).__name__ == "OperationalError"

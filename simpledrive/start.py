@@ -1,0 +1,39 @@
+"""What a server does once before it serves: secrets, tables, backends."""
+
+from __future__ import annotations
+
+import logging
+
+from flask_migrate import upgrade
+from sqlalchemy import Engine
+
+import simpledrive
+from simpledrive import config
+from simpledrive.errors import ConfigurationError, StorageError, StorageUnavailable
+from simpledrive.models import db
+
+log = logging.getLogger(__name__)
+
+
+def prepare(settings: config.Settings) -> config.Secrets:
+    """Makes missing secrets and tables, and looks at every backend's marker. Says which secrets it made.
+
+    Raises ConfigurationError where serving would scatter or lose bytes. A backend that cannot be reached is
+    logged and stops nothing: its marker is looked at again before its first use.
+    """
+    secrets = config.ensure_secrets(settings)
+    app = simpledrive.create_app(secrets.settings)
+    with app.app_context():
+        engine: Engine = db.engine
+        upgrade()
+        backends = app.extensions["simpledrive"].backends
+        for name in backends:
+            try:
+                backends.check(name)
+            except StorageUnavailable as error:
+                log.warning("%s", error)
+            except StorageError as error:
+                raise ConfigurationError(str(error)) from error
+        backends.close()
+        engine.dispose()
+    return secrets

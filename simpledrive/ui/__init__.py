@@ -1,0 +1,3 @@
+from flask import Blueprint
+
+blueprint = Blueprint("ui", __name__, url_prefix="/drive")

@@ -1,0 +1,207 @@
+"""Sweeping: the only place that deletes replicas, and only those that nothing needs.
+
+What stopped being needed waits for a grace, because readers may be in the middle of it. What no record names
+waits for longer, because somebody may be about to record it. Nothing is swept at a backend whose marker is
+not this drive's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy import delete, exists, select, update
+from sqlalchemy.orm import Session
+
+from simpledrive.backends import Backends
+from simpledrive.errors import StorageError
+from simpledrive.models import Blob, BlobHistory, DriveRow, Replica, now
+from simpledrive.replicas import count, release
+from simpledrive.sql import Database, affected
+from simpledrive.storage.base import Storage, made_at
+from simpledrive.streams.staging import Staging
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+FEW = 10
+"""Orphans up to this many are never suspicious, whatever their share."""
+
+
+@dataclass
+class Swept:
+    """What a sweep removed, and what it would not touch."""
+
+    expired: int = 0
+    replicas: int = 0
+    leftovers: int = 0
+    orphans: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+class Upkeep:
+    """Keeps the drive free of what nothing needs.
+
+    `grace`: how long a replica stays after it stopped being needed. `orphan_age`: how old an object that no
+    record names gets. `history`: how long earlier versions and deleted blobs are kept.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        backends: Backends,
+        staging: Staging,
+        *,
+        grace: timedelta,
+        orphan_age: timedelta,
+        history: timedelta,
+    ) -> None:
+        self._database, self._backends, self._staging = database, backends, staging
+        self._grace, self._orphan_age, self._history = grace, orphan_age, history
+
+    def sweep(self, *, orphans: bool = False, force: bool = False) -> Swept:
+        """Removes what has expired. With `orphans` every backend is listed for objects that no record names.
+
+        More orphans than a tenth of a backend look like the wrong database, and want `force`. A backend that
+        cannot be swept is named in `problems`; the others are swept all the same.
+        """
+        swept = Swept()
+        swept.expired = self._expire_history()
+        ready = self._ready(swept)
+        self._sweep_replicas(set(ready), swept)
+        swept.leftovers += self._staging.clean()
+        for storage in ready.values():
+            try:
+                swept.leftovers += storage.clean(now() - self._orphan_age)
+                if orphans:
+                    self._sweep_orphans(storage, force, swept)
+            except StorageError as error:
+                swept.problems.append(str(error))
+        return swept
+
+    def due(self, interval: timedelta) -> bool:
+        """Whether it is time to sweep; of several processes that ask, one is told so."""
+        moment = now()
+        claim = update(DriveRow).where(DriveRow.swept_at < moment - interval).values(swept_at=moment)
+        return bool(self._database.write(lambda session: affected(session, claim)))
+
+    def _ready(self, swept: Swept) -> dict[str, Storage]:
+        """The backends whose marker is ours at this moment."""
+        ready = {}
+        for name in self._backends:
+            try:
+                self._backends.check(name)
+                ready[name] = self._backends.use(name)
+            except StorageError as error:
+                swept.problems.append(str(error))
+        return ready
+
+    def _expire_history(self) -> int:
+        expired = 0
+        while removed := self._database.write(self._expire_batch):
+            expired += removed
+        return expired
+
+    def _expire_batch(self, session: Session) -> int:
+        rows = session.execute(
+            select(BlobHistory.pk, BlobHistory.sha256, BlobHistory.storage_backend)
+            .where(BlobHistory.put_aside_at < now() - self._history)
+            .limit(BATCH)
+        ).all()
+        for sha256, backend in sorted({(row.sha256, row.storage_backend) for row in rows}):
+            release(session, sha256, backend)
+        session.execute(delete(BlobHistory).where(BlobHistory.pk.in_([row.pk for row in rows])))
+        return len(rows)
+
+    def _sweep_replicas(self, ready: set[str], swept: Swept) -> None:
+        after = ""
+        while digests := self._database.read(lambda session, after=after: self._retired(session, after)):  # type: ignore[misc]
+            for sha256 in digests:
+                self._sweep_digest(sha256, ready, swept)
+            after = digests[-1]
+
+    def _retired(self, session: Session, after: str) -> list[str]:
+        query = select(Replica.sha256).where(Replica.retired_at < now() - self._grace, Replica.sha256 > after)
+        return list(session.scalars(query.distinct().order_by(Replica.sha256).limit(BATCH)))
+
+    def _sweep_digest(self, sha256: str, ready: set[str], swept: Swept) -> None:
+        for backend, key in self._database.write(lambda session: self._let_go(session, sha256, ready)):
+            swept.replicas += 1
+            try:
+                self._backends.use(backend).delete(key)
+            except StorageError as error:
+                log.warning("left for a sweep of orphans: %s", error)
+
+    def _let_go(self, session: Session, sha256: str, ready: set[str]) -> list[tuple[str, str]]:
+        """Deletes the rows that nothing needs; the rest are in use again. Locks first, looks second."""
+        rows = session.scalars(
+            select(Replica)
+            .where(Replica.sha256 == sha256)
+            .order_by(Replica.storage_backend)
+            .with_for_update()
+        ).all()
+        gone = []
+        for row in rows:
+            if (
+                row.retired_at is None
+                or row.retired_at > now() - self._grace
+                or row.storage_backend not in ready
+            ):
+                continue
+            if _needed(session, row):
+                row.retired_at = None
+                continue
+            gone.append((row.storage_backend, row.storage_key))
+            count(session, row.storage_backend, -1, -row.size)
+            session.delete(row)
+        return gone
+
+    def _sweep_orphans(self, storage: Storage, force: bool, swept: Swept) -> None:
+        found = total = 0
+        for keys in _batches(storage):
+            total += len(keys)
+            found += len(self._orphans(keys))
+        if found > max(FEW, total // 10) and not force:
+            why = "is more than a tenth: is this the right database? --force removes them"
+            swept.problems.append(
+                f"{storage.name}: {found} of {total} objects are named by no record, which {why}"
+            )
+            return
+        for keys in _batches(storage):
+            for key in self._orphans(keys):
+                storage.delete(key)
+                swept.orphans += 1
+
+    def _orphans(self, keys: list[str]) -> list[str]:
+        """Those that no record names and that are too old for anybody to be about to."""
+        old = [key for key in keys if made_at(key) < now() - self._orphan_age]
+        digests = {key.partition(".")[0] for key in old}
+        query = select(Replica.storage_key).where(Replica.sha256.in_(digests))
+        known = set(self._database.read(lambda session: session.scalars(query).all())) if old else set()
+        return [key for key in old if key not in known]
+
+
+def _needed(session: Session, replica: Replica) -> bool:
+    return any(
+        session.scalar(
+            select(
+                exists().where(
+                    table.sha256 == replica.sha256, table.storage_backend == replica.storage_backend
+                )
+            )
+        )
+        for table in (Blob, BlobHistory)
+    )
+
+
+def _batches(storage: Storage) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for key in storage.keys():
+        batch.append(key)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

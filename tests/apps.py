@@ -1,0 +1,94 @@
+"""Apps for tests: with records on SQLite or on a real PostgreSQL, made by the real migrations."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from simpledrive import config, create_app
+from simpledrive.keys import SERVER, Caller
+from simpledrive.parts import Parts
+from simpledrive.start import prepare
+
+TOKEN = "token-for-tests"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+
+
+def settings_for(folder: Path, **overrides: object) -> config.Settings:
+    """Settings of a drive of its own below `folder`, untouched by the environment of the tests."""
+    given = {"api_token": TOKEN, "secret_key": "key-for-tests", "app_env": "testing", "sweep_interval": 0}
+    return config.load({}, folder=folder, overrides=given | overrides)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with the drive's tables, to copy: migrating takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("migrated")
+    prepare(settings_for(folder))
+    return folder / "instance" / "drive.db"
+
+
+@pytest.fixture
+def make_app(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Flask]]:
+    """Makes apps with the given settings, on SQLite unless a `database_url` is among them."""
+    made = []
+
+    def make(**overrides: object) -> Flask:
+        settings = settings_for(tmp_path, **overrides)
+        if "database_url" in overrides:
+            prepare(settings)
+        elif not (settings.instance_path / "drive.db").exists():
+            settings.instance_path.mkdir(parents=True, exist_ok=True)
+            shutil.copy(migrated, settings.instance_path / "drive.db")
+        app = create_app(settings)
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        parts: Parts = app.extensions["simpledrive"]
+        parts.backends.close()
+        parts.database.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    """An app on SQLite with the default settings."""
+    return make_app()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_app(request: pytest.FixtureRequest, make_app: Callable[..., Flask]) -> Flask:
+    """An app on each of the databases that can keep the records."""
+    if request.param == "sqlite":
+        return make_app()
+    return make_app(database_url=request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+def parts(app: Flask) -> Parts:
+    """The parts of `app`."""
+    return app.extensions["simpledrive"]
+
+
+@pytest.fixture
+def any_parts(any_app: Flask) -> Parts:
+    """The parts of `any_app`."""
+    return any_app.extensions["simpledrive"]
+
+
+@pytest.fixture
+def api(app: Flask) -> FlaskClient:
+    """A client of `app` that sends the token."""
+    client = app.test_client()
+    client.environ_base["HTTP_AUTHORIZATION"] = BEARER["Authorization"]
+    return client
+
+
+@pytest.fixture
+def somebody() -> Caller:
+    """A caller who may do everything."""
+    return SERVER

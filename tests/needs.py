@@ -1,0 +1,69 @@
+"""How a test says that it needs something of the machine.
+
+`need("strace")` skips with a reason where the machine lacks it, and fails instead where the environment
+variable SIMPLEDRIVE_MUST_RUN names it: a comma-separated list of names below, or `all`.
+"""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+def need(name: str) -> None:
+    """Returns if the machine has what the name stands for; skips or fails the test if not."""
+    if (why := _missing(name)) is None:
+        return
+    must_run = os.environ.get("SIMPLEDRIVE_MUST_RUN", "").replace(" ", "").split(",")
+    if name in must_run or "all" in must_run:
+        pytest.fail(f"{why}, and SIMPLEDRIVE_MUST_RUN names {name}", pytrace=False)
+    pytest.skip(why)
+
+
+@cache
+def _missing(name: str) -> str | None:
+    return MISSING[name]()
+
+
+def _postgres() -> str | None:
+    if "TEST_DATABASE_URL" in os.environ or postgres_program("initdb"):
+        return None
+    return "neither TEST_DATABASE_URL is set nor is PostgreSQL's initdb installed"
+
+
+def _strace() -> str | None:
+    if not shutil.which("strace"):
+        return "strace is not installed"
+    allowed = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False)
+    return None if allowed.returncode == 0 else "strace may not trace processes here"
+
+
+def _chromium() -> str | None:
+    if not shutil.which("chromium"):
+        return "chromium is not installed"
+    return None if importlib.util.find_spec("playwright") else "playwright is not installed"
+
+
+def _procfs() -> str | None:
+    return None if Path("/proc/self/clear_refs").exists() else "there is no /proc to measure memory by"
+
+
+MISSING: dict[str, Callable[[], str | None]] = {
+    "postgres": _postgres,
+    "strace": _strace,
+    "chromium": _chromium,
+    "procfs": _procfs,
+}
+"""Each name, and what answers why the machine lacks it (None: it has it)."""
+
+
+def postgres_program(name: str) -> str | None:
+    """Where one of PostgreSQL's programs is: in PATH, or where Debian keeps those that no user calls."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, reversed(versions))])
+    return shutil.which(name, path=path)

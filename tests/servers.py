@@ -1,0 +1,139 @@
+"""The drive as its users run it: gunicorn as a child process, on a free port of the loopback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.apps import BEARER, TOKEN
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30
+
+
+class Server:
+    """One gunicorn with its workers, in a folder of its own. `url` is where it answers."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.log = folder / "server.log"
+        inherited = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "LD_LIBRARY_PATH")
+        self.environ = {name: os.environ[name] for name in inherited if name in os.environ}
+        given = {"HOST": "127.0.0.1", "PORT": 0, "API_TOKEN": TOKEN, "INSTANCE_PATH": folder / "instance"}
+        self.environ |= {name: str(value) for name, value in (given | settings).items()}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> "Server":
+        """Starts it and waits until it answers."""
+        before = self.log.stat().st_size if self.log.exists() else 0
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(lambda: self._announced(before) or self.process.poll() is not None, "the server's start")
+        assert self.process.poll() is None, self.output()
+        self.url = self._announced(before)
+        wait_for(lambda: self._answers(), "the first answer")
+        return self
+
+    def _announced(self, before: int) -> str:
+        for line in self.log.read_bytes()[before:].decode().splitlines():
+            if line.startswith("Simple Drive is at "):
+                return line.split()[-1].removesuffix("/drive")
+        return ""
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/v1/blobs?limit=1", headers=BEARER, timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def pids(self) -> list[int]:
+        """The processes: gunicorn and its workers."""
+        assert self.process is not None
+        return [self.process.pid, *children(self.process.pid)]
+
+    def kill(self) -> None:
+        """Ends every process at once, with SIGKILL."""
+        for pid in self.pids():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        assert self.process is not None
+        self.process.wait(PATIENCE)
+
+    def stop(self) -> int:
+        """Ends it as an operator does; returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        """`flask ARGUMENTS` with the same settings."""
+        environ = self.environ | {name: str(value) for name, value in settings.items()}
+        command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
+
+    def output(self) -> str:
+        """All it has printed and logged."""
+        return self.log.read_text()
+
+
+def children(pid: int) -> list[int]:
+    """The processes below this one."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *children(child)]
+    return found
+
+
+def memory(pids: list[int]) -> int:
+    """Resident bytes of these processes together."""
+    pages = 0
+    for pid in pids:
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def wait_for(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Returns as soon as the condition holds; fails when it never does."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers with the given settings; all are gone afterwards."""
+    made: list[Server] = []
+
+    def make(**settings: object) -> Server:
+        server = Server(tmp_path, **settings)
+        made.append(server)
+        return server.start()
+
+    yield make
+    for server in made:
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture
+def server(make_server: Callable[..., Server]) -> Server:
+    """A server with the default settings, alone."""
+    return make_server()
