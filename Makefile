@@ -54,23 +54,25 @@ wheel: ## dist/simpledrive-VERSION-py3-none-any.whl, and the sdist
 		&& .venv-build/bin/python -m build)
 
 clean: ## remove everything that make made; instance/ with your data stays
-	rm -rf .venv .venv-test .venv-lint .venv-lock .venv-build dist build .coverage .coverage.* htmlcov \
+	rm -rf .venv .venv-test .venv-lint .venv-lock .venv-build dist build .coverage .coverage.* htmlcov __pycache__ \
 		.pytest_cache .mypy_cache .ruff_cache
 	find simpledrive tests migrations bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-# An environment is ready when its stamp is newer than its lock.
+# The stamp of an environment is a copy of the lock that it was installed from, so that a checkout that touches the
+# lock without changing it installs nothing.
 .venv/.installed: requirements/run.txt
 .venv-test/.installed: requirements/test.txt
 .venv-lint/.installed: requirements/lint.txt
 .venv/.installed .venv-test/.installed .venv-lint/.installed:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Simple Drive needs Python 3.11 or newer: \
-	make PYTHON=python3.11 ...")'
-	@echo "Installing $< into $(@D)"
+	@if cmp -s $< $@; then touch $@; else \
+		$(PYTHON) -c '$(python_check)' && echo "Installing $< into $(@D)" && $(install) && cp $< $@; fi
+
+python_check = import sys; sys.exit(sys.version_info < (3, 11) and \
+	"Simple Drive needs Python 3.11 or newer: make PYTHON=python3.11 ...")
 ifdef UV
-	@$(UV) venv --quiet --allow-existing --python $(PYTHON) $(@D)
-	@$(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+install = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(@D) \
+	&& $(UV) pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 else
-	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+install = $(PYTHON) -m venv $(@D) \
+	&& $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 endif
-	@touch $@

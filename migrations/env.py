@@ -1,4 +1,4 @@
-"""How Alembic runs here: online only, one process at a time, on SQLite with foreign keys checked afterwards."""
+"""How Alembic runs here: online, one process at a time, on SQLite with foreign keys checked afterwards."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def migrate(connection: Connection, **options: Any) -> None:
         if connection.dialect.name == "sqlite":
             broken = connection.execute(text("PRAGMA foreign_key_check")).all()
             if broken:
-                raise RuntimeError(f"the migration would break {len(broken)} foreign keys; nothing was changed")
+                raise RuntimeError(f"{len(broken)} foreign keys would be broken; nothing was changed")
 
 
 run()

@@ -21,12 +21,11 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     ConfigurationError with a sentence for everything that is wrong.
     """
     settings = config.ensure_secrets(settings or config.load()).settings
-    assert settings.secret_key is not None
     app = Flask(
         "simpledrive", template_folder=str(_beside("templates")), static_folder=str(_beside("static"))
     )
     app.config.update(
-        SECRET_KEY=settings.secret_key.get_secret_value(),
+        SECRET_KEY=settings.secret("secret_key"),
         DEBUG=settings.debug,
         TESTING=settings.app_env == "testing",
         SQLALCHEMY_DATABASE_URI=settings.database_url,
@@ -38,7 +37,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
-    app.json.sort_keys = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
     db.init_app(app)
     Migrate(app, db, directory=str(_beside("migrations")))
     CSRFProtect(app)

@@ -29,7 +29,7 @@ class Backends:
         self._storages, self.default = dict(storages), default
         self._identity, self._in_use = identity, in_use
         self._claimed: set[str] = set()
-        self._lock = Lock()
+        self._locks = {name: Lock() for name in self._storages}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._storages)
@@ -59,9 +59,10 @@ class Backends:
         if storage is None:
             raise StorageRefused(name, "use", "no backend of this name is configured any more")
         if name not in self._claimed:
-            with self._lock:
-                self.check(name)
-                self._claimed.add(name)
+            with self._locks[name]:
+                if name not in self._claimed:
+                    self.check(name)
+                    self._claimed.add(name)
         return storage
 
     def check(self, name: str) -> None:
@@ -70,7 +71,7 @@ class Backends:
         ours = f"{self._identity()} {name}\n".encode()
         found = _content(storage)
         if found is None and self._in_use(name):
-            why = "its marker is missing though bytes are recorded there: is the disk mounted, the bucket right?"
+            why = "its marker is missing though bytes are recorded there: is its disk mounted?"
             raise StorageRefused(name, "check", why)
         if found is None:
             try:

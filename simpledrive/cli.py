@@ -6,7 +6,6 @@ from flask.cli import AppGroup
 from simpledrive.config import effective
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
-from simpledrive.migration import Move
 
 drive = AppGroup("drive", help="Move blobs between backends, sweep, show settings.")
 
@@ -51,7 +50,8 @@ def migrate_backend(source: str, target: str, dry_run: bool) -> None:
     try:
         plan = parts().migration.plan(source, target)
         click.echo(
-            f"{plan.contents} contents of {plan.bytes} bytes, in {plan.records} records, from {source} to {target}."
+            f"{plan.contents} contents of {plan.bytes} bytes, in {plan.records} records, "
+            f"from {source} to {target}."
         )
         if dry_run:
             return
@@ -71,14 +71,10 @@ def _move_all(source: str, target: str, total: int) -> int:
     with click.progressbar(length=max(total, 1), label="Moving") as bar:
         for move in parts().migration.run(source, target):
             bar.update(move.size)
-            if move.why is None:
-                moved, size = moved + 1, size + move.size
-            else:
+            if move.why is not None:
                 failed += 1
-                _complain(move)
+                click.echo(f"\nNot moved: {move.sha256}: {move.why}", err=True)
+            elif move.records:
+                moved, size = moved + 1, size + move.size
     click.echo(f"Moved {moved} contents, {size} bytes. {failed} failed.")
     return failed
-
-
-def _complain(move: Move) -> None:
-    click.echo(f"\nNot moved: {move.sha256}: {move.why}", err=True)

@@ -12,6 +12,8 @@ MAX_NAME = 1024
 MAX_TYPE = 255
 MAX_METADATA = 2048
 DEFAULT_TYPE = "application/octet-stream"
+PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+"""What `x.tar.gz` is: a gzip file, and not the tar that is in it."""
 
 _TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?", re.ASCII)
 _TYPES = mimetypes.MimeTypes(filenames=())
@@ -43,22 +45,13 @@ def of(
 
     id = str(uuid7()) if id is None else id
     check("id", flaw(id))
+    if filename:
+        check("filename", _too_long(filename, MAX_NAME) or unprintable(filename))
     filename = filename or name_of(id) or id
-    check("filename", unprintable(filename) or _too_long(filename, MAX_NAME))
-    content_type = content_type or _TYPES.guess_type(filename)[0] or DEFAULT_TYPE
-    check("content_type", unprintable(content_type) or _too_long(content_type, MAX_TYPE))
-    if not _TYPE.fullmatch(content_type) or not content_type.isascii():
-        check("content_type", "This is not a media type such as text/plain.")
-    for key, value in metadata.items():
-        check("metadata", unprintable(key) or unprintable(value))
-    if (
-        sum(
-            len(key.encode(errors="replace")) + len(value.encode(errors="replace"))
-            for key, value in metadata.items()
-        )
-        > MAX_METADATA
-    ):
-        check("metadata", f"Names and values together have at most {MAX_METADATA} bytes.")
+    if content_type:
+        check("content_type", _too_long(content_type, MAX_TYPE) or _no_type(content_type))
+    content_type = content_type or _guessed(filename)
+    check("metadata", _flaw_of_metadata(metadata))
     if problems:
         raise Invalid(*problems)
     return Description(id, filename, content_type, metadata)
@@ -66,3 +59,24 @@ def of(
 
 def _too_long(text: str, most: int) -> str | None:
     return f"This has at most {most} characters." if len(text) > most else None
+
+
+def _no_type(text: str) -> str | None:
+    if text.isascii() and text.isprintable() and _TYPE.fullmatch(text):
+        return None
+    return "This is not a media type such as text/plain."
+
+
+def _guessed(filename: str) -> str:
+    # Not the name as it is: Python would take "data:text/html,x" for a URL that says its type.
+    kind, packed_by = _TYPES.guess_type("_" + filename)
+    if packed_by is not None:
+        return PACKED.get(packed_by, DEFAULT_TYPE)
+    return kind or DEFAULT_TYPE
+
+
+def _flaw_of_metadata(metadata: Mapping[str, str]) -> str | None:
+    texts = [*metadata.keys(), *metadata.values()]
+    if sum(len(text.encode(errors="replace")) for text in texts) > MAX_METADATA:
+        return f"Names and values together have at most {MAX_METADATA} bytes."
+    return next(filter(None, map(unprintable, texts)), None)

@@ -11,19 +11,28 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from simpledrive import descriptions, ids
 from simpledrive.backends import Backends
-from simpledrive.errors import BlobExists, BlobNotFound, PreconditionFailed
+from simpledrive.errors import (
+    BlobExists,
+    BlobNotFound,
+    Busy,
+    DatabaseFull,
+    PreconditionFailed,
+    RequestError,
+    StorageError,
+)
 from simpledrive.keys import Caller
 from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica, now
 from simpledrive.reading import Reading
-from simpledrive.replicas import Provided, ReplicaGone, Replicas
-from simpledrive.sql import Database
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, count_new
+from simpledrive.sql import ATTEMPTS, Database
 from simpledrive.streams.staging import Incoming, Staged, Staging
 
 log = logging.getLogger(__name__)
@@ -97,12 +106,12 @@ class Drive:
     ) -> tuple[Blob, bool]:
         while True:
             provided = self.replicas.provide(staged.source, staged.pieces, backend)
-            used: str | None = None
             try:
                 blob, used, is_new = self._record(caller, staged, described, provided, replaces)
             except ReplicaGone:
                 continue
-            except (BlobExists, PreconditionFailed):
+            except (RequestError, StorageError, Busy, DatabaseFull):
+                # Definitely not recorded. After anything else, what was put is left to the sweep.
                 self.replicas.settle(provided, None)
                 raise
             self.replicas.settle(provided, used)
@@ -118,11 +127,17 @@ class Drive:
     ) -> tuple[Blob, str, bool]:
         mark = ids.uuid7()  # recognises our own row, should the connection break around COMMIT
         moment = now()
+        outcome: dict[str, tuple[str, bool]] = {}
 
         def work(session: Session) -> tuple[Blob, str, bool]:
-            used = self.replicas.record(session, provided)
-            current = _current(session, described.id, lock=True)
+            recorded = self.replicas.record(session, provided)
+            current = _current(session, described.id) if replaces is None else _locked(session, described.id)
+            if current is not None and current.pk == mark:
+                return current, *outcome["committed"]
             _allow(current, replaces)
+            if current is not None:
+                _put_aside(session, current, moment, deleted=False)
+                session.flush()
             blob = Blob(
                 pk=mark,
                 id=described.id,
@@ -135,32 +150,33 @@ class Drive:
                 storage_backend=provided.backend,
                 created_at=moment,
                 updated_at=moment,
-                version=_latest_version(session, described.id, current) + 1,
+                version=1 if current is None else current.version + 1,
                 owner=caller.name,
             )
-            if current is not None:
-                _put_aside(session, current, moment, deleted=False)
-                session.flush()
-            session.add(blob)
-            return blob, used, current is None
+            _add(session, blob)
+            count_new(session, provided, recorded)
+            outcome["committed"] = recorded.key, current is None
+            return blob, *outcome["committed"]
 
         def happened(session: Session) -> tuple[Blob, str, bool] | None:
-            blob = session.get(Blob, mark)
-            replica = session.get(Replica, (staged.sha256, provided.backend))
-            if blob is None or replica is None:
-                return None
-            return blob, replica.storage_key, blob.version == 1
+            blob = _version(session, mark)
+            return None if blob is None else (blob, *outcome["committed"])
 
-        try:
-            return self.database.write(work, happened)
-        except IntegrityError as error:
-            raise BlobExists(f"A blob with the id {described.id!r} exists already.") from error
+        for _ in range(ATTEMPTS):
+            try:
+                return self.database.write(work, happened)
+            except IntegrityError as error:
+                if replaces is None:
+                    raise BlobExists(f"A blob with the id {described.id!r} exists already.") from error
+                # Somebody was first to use the id, after we had looked: now there is a blob to ask about.
+        raise Busy("Too many change this blob at this moment.")
 
     # --- Reading
 
     def describe(self, caller: Caller, id: str) -> Blob:
         """The blob of that id. Raises BlobNotFound, Forbidden."""
         caller.require("read", id)
+        _refuse_impossible(id)
         blob = self.database.read(lambda session: _current(session, id))
         if blob is None:
             raise BlobNotFound(f"There is no blob with the id {id!r}.")
@@ -220,18 +236,24 @@ class Drive:
         Raises BlobNotFound, Forbidden, and PreconditionFailed if `only` does not hold of it.
         """
         caller.require("delete", id)
-        mark = ids.uuid7()
+        _refuse_impossible(id)
+        aside: list[UUID] = []
 
         def work(session: Session) -> bool:
-            current = _current(session, id, lock=True)
-            if only is not None and not only(current):
-                raise PreconditionFailed("The blob is not the one that was named.")
+            current = _locked(session, id)
             if current is None:
                 raise BlobNotFound(f"There is no blob with the id {id!r}.")
-            _put_aside(session, current, now(), deleted=True, mark=mark)
+            if only is not None and not only(current):
+                raise PreconditionFailed("The blob is not the one that was named.")
+            _put_aside(session, current, now(), deleted=True)
+            aside.append(current.pk)
             return True
 
-        self.database.write(work, lambda session: session.get(BlobHistory, mark) is not None or None)
+        def happened(session: Session) -> bool | None:
+            found = select(exists().where(BlobHistory.pk.in_(aside), BlobHistory.deleted))
+            return session.scalar(found) or None
+
+        self.database.write(work, happened)
 
     def restore(self, caller: Caller, id: str) -> Blob:
         """Undoes the last deletion of that id, as a new version.
@@ -239,6 +261,7 @@ class Drive:
         Raises BlobNotFound if there is nothing in the trash, BlobExists if the id was taken since.
         """
         caller.require("write", id)
+        _refuse_impossible(id)
         mark = ids.uuid7()
 
         def work(session: Session) -> Blob:
@@ -256,18 +279,43 @@ class Drive:
             blob = Blob(pk=mark, **aside.described())
             blob.version, blob.updated_at = aside.version + 1, now()
             session.delete(aside)
-            session.add(blob)
+            _add(session, blob)
             return blob
 
         try:
-            return self.database.write(work, lambda session: session.get(Blob, mark))
+            return self.database.write(work, lambda session: _version(session, mark))
         except IntegrityError as error:
             raise BlobExists(f"A blob with the id {id!r} exists already.") from error
 
 
-def _current(session: Session, id: str, *, lock: bool = False) -> Blob | None:
-    query = select(Blob).where(Blob.id == id)
-    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+def _refuse_impossible(id: str) -> None:
+    """Raises BlobNotFound for what no blob is called: PostgreSQL cannot even be asked for a U+0000."""
+    if ids.flaw(id) is not None:
+        raise BlobNotFound(f"There is no blob with the id {id!r}.")
+
+
+def _current(session: Session, id: str) -> Blob | None:
+    return session.scalars(select(Blob).where(Blob.id == id)).one_or_none()
+
+
+def _locked(session: Session, id: str) -> Blob | None:
+    """The blob of that id, which nobody else changes until the transaction ends.
+
+    Who waited for a row that was replaced meanwhile is told that it is gone, and nothing of its successor.
+    """
+    query = select(Blob).where(Blob.id == id).with_for_update()
+    while (found := session.scalars(query).one_or_none()) is None:
+        if not session.scalar(select(exists().where(Blob.id == id))):
+            break
+    return found
+
+
+def _version(session: Session, mark: UUID) -> Blob | None:
+    """The version of a blob that this mark names, also when it has been put aside since."""
+    if (blob := session.get(Blob, mark)) is not None:
+        return blob
+    aside = session.get(BlobHistory, mark)
+    return None if aside is None else Blob(pk=mark, **aside.described())
 
 
 def _allow(current: Blob | None, replaces: Condition | None) -> None:
@@ -277,16 +325,18 @@ def _allow(current: Blob | None, replaces: Condition | None) -> None:
         raise BlobExists(f"A blob with the id {current.id!r} exists already.")
 
 
-def _latest_version(session: Session, id: str, current: Blob | None) -> int:
-    """Versions of an id count on over deletions, so that a number means one thing for ever."""
-    if current is not None:
-        return current.version
-    return session.scalar(select(func.max(BlobHistory.version)).where(BlobHistory.id == id)) or 0
+def _add(session: Session, blob: Blob) -> None:
+    """Inserts a blob, numbered behind all versions of its id that are remembered, deleted ones too.
+
+    The numbers are looked at when the id is ours already: before, somebody could still add to them.
+    """
+    session.add(blob)
+    session.flush()
+    latest = session.scalar(select(func.max(BlobHistory.version)).where(BlobHistory.id == blob.id)) or 0
+    blob.version = max(blob.version, latest + 1)
 
 
-def _put_aside(session: Session, blob: Blob, moment: datetime, *, deleted: bool, mark: object = None) -> None:
-    aside = BlobHistory(**blob.described(), put_aside_at=moment, deleted=deleted)
-    if mark is not None:
-        aside.pk = mark  # type: ignore[assignment]
-    session.add(aside)
+def _put_aside(session: Session, blob: Blob, moment: datetime, *, deleted: bool) -> None:
+    """Moves a row to the history, under the same surrogate key: that names one version for ever."""
+    session.add(BlobHistory(pk=blob.pk, **blob.described(), put_aside_at=moment, deleted=deleted))
     session.execute(delete(Blob).where(Blob.pk == blob.pk))

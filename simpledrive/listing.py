@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from simpledrive.ids import after_prefix
+from simpledrive.ids import after_prefix, unprintable
 from simpledrive.keys import Caller
 from simpledrive.models import Blob
 from simpledrive.sql import Database
@@ -51,7 +51,8 @@ class Listing:
         """Up to `limit` blobs whose id begins with `prefix`, those behind the id `after`."""
         caller.require("read")
         start = prefix if len(prefix) > len(caller.prefix) else caller.prefix
-        if not start.startswith(prefix) or not start.startswith(caller.prefix):
+        # No id has a control character, and PostgreSQL would not even be asked for one.
+        if not (start.startswith(prefix) and start.startswith(caller.prefix)) or unprintable(prefix):
             return Page([], None)
         query = _within(select(Blob), start)
         if after is not None:
@@ -108,7 +109,7 @@ def _deeper(cursor: str, path: str) -> bool:
 def _subfolders(
     session: Session, caller: Caller, path: str, backends: list[str], after: str | None, limit: int
 ) -> list[Folder]:
-    """Jumps through the index on folders from one to the next: one look-up each, however much lies in them."""
+    """Jumps through the index on folders from one to the next: one look-up each, whatever lies in them."""
     found: list[Folder] = []
     start = path if after is None else after_prefix(after)
     end = after_prefix(path) if path else None

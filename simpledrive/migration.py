@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
 from simpledrive.backends import Backends
-from simpledrive.errors import DriveError, IntegrityFault, Invalid, StorageError
+from simpledrive.errors import Busy, DriveError, IntegrityFault, Invalid, ObjectMissing
 from simpledrive.models import Blob, BlobHistory, Replica, now
-from simpledrive.replicas import Provided, ReplicaGone, Replicas, release
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, count_new, mark_bad, release
 from simpledrive.sql import Database, affected
 from simpledrive.streams.pieces import Pieces
 from simpledrive.streams.source import Source, drain
@@ -25,6 +26,7 @@ from simpledrive.streams.source import Source, drain
 log = logging.getLogger(__name__)
 
 BATCH = 100
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Move:
-    """What became of one content. `why` says what went wrong; None if it moved."""
+    """What became of one content. `why` says what went wrong; None if it moved.
+
+    No records and no `why`: it was deleted, or moved by somebody else, since it was listed.
+    """
 
     sha256: str
     size: int
@@ -81,9 +86,9 @@ class Migration:
             for replica in batch:
                 try:
                     yield Move(replica.sha256, replica.size, self._move(replica, target))
-                except (DriveError, ReplicaGone) as error:
+                except DriveError as error:
                     log.error("not moved: %s: %s", replica.sha256, error)
-                    yield Move(replica.sha256, replica.size, 0, str(error) or "it was deleted meanwhile")
+                    yield Move(replica.sha256, replica.size, 0, str(error))
             after = batch[-1].sha256
 
     def _check(self, source: str, target: str) -> None:
@@ -98,37 +103,67 @@ class Migration:
         self._backends.use(target)
 
     def _move(self, listed: Replica, target: str) -> int:
-        """Copies, reads back, switches. A sound copy found at the target is read back and used instead."""
-        replica = self._database.read(lambda session: _whole(session, listed))
+        """Copies, reads back, switches; how many records. None are left if all were deleted meanwhile."""
+        for _ in range(ATTEMPTS):
+            replica = self._database.read(lambda session: _whole(session, listed))
+            if replica is None:
+                return 0
+            provided = self._copy(replica, target)
+            if provided is None:
+                continue
+            try:
+                used, moved = self._database.write(partial(self._switch, replica=replica, provided=provided))
+            except ReplicaGone:
+                self._replicas.settle(provided, None)
+                continue
+            self._replicas.settle(provided, used)
+            return moved
+        raise Busy("Others keep changing these bytes, try again.")
+
+    def _copy(self, replica: Replica, target: str) -> Provided | None:
+        """The bytes at the target, read back: those that are there already, or a fresh copy.
+
+        None if the next look may find another state: a bad copy at the target was marked so, or the source's
+        was swept. Raises IntegrityFault if the source is corrupt (which is marked, and copied nowhere) or a
+        fresh copy is, StorageError.
+        """
         storage = self._backends.use(replica.storage_backend)
         source = Source(replica.size, replica.sha256, lambda: storage.open(replica.storage_key))
-        provided = self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
+        try:
+            provided = self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
+        except IntegrityFault as error:
+            self._database.write(lambda session: mark_bad(session, replica.sha256, replica.storage_key))
+            raise IntegrityFault(f"{replica.storage_backend}: {error}") from error
+        except ObjectMissing:
+            now_there = self._replicas.find(replica.sha256, replica.storage_backend)
+            if now_there is not None and now_there.storage_key == replica.storage_key:
+                raise
+            return None
         try:
             self._read_back(provided)
-        except (IntegrityFault, StorageError):
+        except (IntegrityFault, ObjectMissing) as error:
             self._replicas.distrust(provided)
             if provided.fresh:
-                raise
-            provided = self._replicas.provide(source, provided.pieces, target)
-            self._read_back(provided)
-        try:
-            used, moved = self._database.write(lambda session: self._switch(session, replica, provided))
-        except ReplicaGone:
+                raise IntegrityFault(f"{target}: what was just copied there reads back wrong") from error
+            return None
+        except BaseException:
             self._replicas.settle(provided, None)
             raise
-        self._replicas.settle(provided, used)
-        return moved
+        return provided
 
     def _read_back(self, provided: Provided) -> None:
         storage = self._backends.use(provided.backend)
         drain(Source(provided.pieces.size, provided.sha256, lambda: storage.open(provided.key)))
 
-    def _switch(self, session: Session, replica: Replica, provided: Provided) -> tuple[str, int]:
-        """One transaction: the target's replica is recorded as read back, and every home is switched."""
+    def _switch(self, session: Session, *, replica: Replica, provided: Provided) -> tuple[str, int]:
+        """One transaction: the target's replica is recorded as read back, and every home is switched.
+
+        May run twice: the second time there is nothing left to switch.
+        """
         _lock(session, replica.sha256, replica.storage_backend, provided.backend)
-        used = self._replicas.record(session, provided)
-        if used != provided.key:
-            raise ReplicaGone("somebody else stored the same bytes at the target meanwhile")
+        recorded = self._replicas.record(session, provided)
+        if recorded.key != provided.key:
+            raise ReplicaGone  # somebody else's copy is there, which nobody has read back
         there = (Replica.sha256 == replica.sha256, Replica.storage_backend == provided.backend)
         session.execute(update(Replica).where(*there).values(verified_at=now()))
         moved = 0
@@ -139,7 +174,11 @@ class Migration:
                 values["version"] = Blob.version + 1
             moved += affected(session, update(table).where(*here).values(values))
         release(session, replica.sha256, replica.storage_backend)
-        return used, moved
+        if not moved:
+            # All were deleted meanwhile (or this runs for a second time): sweeping looks who needs the copy.
+            release(session, replica.sha256, provided.backend)
+        count_new(session, provided, recorded)
+        return recorded.key, moved
 
 
 def _lock(session: Session, sha256: str, *backends: str) -> None:
@@ -166,10 +205,10 @@ def _batch(session: Session, source: str, after: str) -> list[Replica]:
     return list(session.scalars(query.order_by(Replica.sha256).limit(BATCH)))
 
 
-def _whole(session: Session, listed: Replica) -> Replica:
-    """The row as it is now, with its pieces: half a megabyte for a large blob, so never a batch of them."""
-    there = (Replica.sha256 == listed.sha256, Replica.storage_backend == listed.storage_backend)
-    replica = session.scalars(select(Replica).where(*there).options(undefer(Replica.pieces))).one_or_none()
-    if replica is None:
-        raise ReplicaGone("it was swept meanwhile")
-    return replica
+def _whole(session: Session, listed: Replica) -> Replica | None:
+    """The row as it is now, with its pieces: half a megabyte for a large blob, so never a batch of them.
+
+    None if no record names it any more.
+    """
+    query = select(Replica).where(_home_of_any(listed.storage_backend), Replica.sha256 == listed.sha256)
+    return session.scalars(query.options(undefer(Replica.pieces))).one_or_none()

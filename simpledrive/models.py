@@ -120,8 +120,19 @@ class _Described:
 
 
 SHARED = (
-    "id folder filename content_type blob_metadata size sha256 storage_backend created_at updated_at version owner"
-).split()
+    "id",
+    "folder",
+    "filename",
+    "content_type",
+    "blob_metadata",
+    "size",
+    "sha256",
+    "storage_backend",
+    "created_at",
+    "updated_at",
+    "version",
+    "owner",
+)
 
 
 class Blob(_Described, Base):

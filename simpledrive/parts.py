@@ -1,4 +1,4 @@
-"""The drive's parts, built once from the settings and an engine, in the order in which they need each other."""
+"""The drive's parts, built once from settings and an engine, in the order in which they need each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simpledrive.migration import Migration
 from simpledrive.models import DriveRow, Replica
 from simpledrive.replicas import Replicas
 from simpledrive.sql import Database
-from simpledrive.storage import registry
+from simpledrive.storage.registry import build as build_storage
 from simpledrive.streams.staging import Staging
 from simpledrive.sweeper import Sweeper
 from simpledrive.upkeep import Upkeep
@@ -44,9 +44,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
 
     Raises ConfigurationError for a backend of an unknown kind or with unacceptable options.
     """
-    assert settings.api_token is not None
     database = Database(engine)
-    storages = {name: registry.build(name, options) for name, options in settings.backends.items()}
+    storages = {name: build_storage(name, options) for name, options in settings.backends.items()}
     backends = Backends(
         storages,
         settings.storage_backend,
@@ -68,7 +67,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
         settings=settings,
         database=database,
         backends=backends,
-        keys=Keys(settings.api_token.get_secret_value()),
+        keys=Keys(settings.secret("api_token")),
         drive=Drive(database, backends, replicas, staging),
         listing=Listing(database),
         migration=Migration(database, backends, replicas),

@@ -8,13 +8,21 @@ notices nothing. With none left the transfer is cut.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 from sqlalchemy import select
 from sqlalchemy.orm import undefer
 
 from simpledrive.backends import Backends
-from simpledrive.errors import DriveError, IntegrityFault, StorageError, StorageUnavailable
+from simpledrive.errors import (
+    BlobNotFound,
+    DriveError,
+    IntegrityFault,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
 from simpledrive.models import Replica
 from simpledrive.replicas import mark_bad
 from simpledrive.sql import Database
@@ -24,7 +32,7 @@ from simpledrive.streams.source import Reader
 log = logging.getLogger(__name__)
 
 
-class WrongBytes(DriveError):  # noqa: N818
+class WrongBytes(DriveError):
     """A piece at this replica is not what was stored, also when asked for a second time."""
 
 
@@ -34,38 +42,35 @@ class Reading:
     def __init__(self, database: Database, backends: Backends) -> None:
         self._database, self._backends = database, backends
 
-    def read(self, sha256: str, home: str, start: int, stop: int) -> Iterator[bytes]:
+    def read(self, sha256: str, home: str, start: int, stop: int) -> Generator[bytes, None, None]:
         """The bytes [start, stop) in portions of a piece or less. Closing the iterator ends the transfer.
 
-        Raises IntegrityFault when no replica holds the right bytes, StorageUnavailable when one might but
-        cannot be reached; both also in the middle.
+        Raises IntegrityFault when no replica holds the right bytes, the StorageError of one that might but
+        does not answer, BlobNotFound when nothing needs these bytes any more; all also in the middle.
         """
         at = start
-        tried: set[tuple[str, str]] = set()
-        unreachable: StorageError | None = None
+        # By storage key, the byte at which it is no use to ask a replica; behind that it may be asked again.
+        failed: dict[str, int] = {}
+        silent: StorageError | None = None
         while at < stop:
-            replica = self._next(sha256, home, tried)
+            replica, began = self._next(sha256, home, failed, at), at
             if replica is None:
-                if unreachable is not None:
-                    raise StorageUnavailable(
-                        unreachable.backend, "open", "cannot be reached"
-                    ) from unreachable
+                if silent is not None:
+                    raise silent
                 log.error("no replica of %s holds the right bytes", sha256)
                 raise IntegrityFault("The bytes of this blob are gone or altered. This is not your doing.")
-            tried.add((replica.storage_backend, replica.storage_key))
             try:
-                for portion in self._portions(replica, at, stop):
-                    at += len(portion)
-                    yield portion
+                with closing(self._portions(replica, at, stop)) as portions:
+                    for portion in portions:
+                        at += len(portion)
+                        yield portion
             except (StorageError, WrongBytes) as error:
-                if isinstance(error, StorageUnavailable):
-                    unreachable = error
-                log.error(
-                    "replica of %s on %s failed at byte %d: %s", sha256, replica.storage_backend, at, error
-                )
+                # A transfer that broke may go on where it was, as long as it gets further each time.
+                failed[replica.storage_key] = began if isinstance(error, StorageUnavailable) else at
+                silent = self._judge(replica, at, error) or silent
 
-    def _next(self, sha256: str, home: str, tried: set[tuple[str, str]]) -> Replica | None:
-        """The best replica not tried yet: home first, marked bad last.
+    def _next(self, sha256: str, home: str, failed: dict[str, int], at: int) -> Replica | None:
+        """The best replica to read from this byte on: home first, those that failed late, marked bad last.
 
         Looked up anew each time: a blob that moved while it was read has its bytes elsewhere by now.
         """
@@ -74,10 +79,33 @@ class Reading:
                 select(Replica).where(Replica.sha256 == sha256).options(undefer(Replica.pieces))
             ).all()
         )
-        left = [row for row in rows if (row.storage_backend, row.storage_key) not in tried]
-        return min(left, key=lambda row: (row.bad_at is not None, row.storage_backend != home), default=None)
+        if not rows:
+            raise BlobNotFound("This blob was deleted or replaced while it was read.")
+        left = [row for row in rows if failed.get(row.storage_key) != at]
+        return min(
+            left,
+            key=lambda row: (row.bad_at is not None, row.storage_key in failed, row.storage_backend != home),
+            default=None,
+        )
 
-    def _portions(self, replica: Replica, start: int, stop: int) -> Iterator[bytes]:
+    def _judge(self, replica: Replica, at: int, error: StorageError | WrongBytes) -> StorageError | None:
+        """Logs why a replica failed, and marks it bad if its bytes are not there. That error, if open."""
+        backend = replica.storage_backend
+        if isinstance(error, ObjectMissing):
+            try:
+                self._backends.check(backend)
+            except StorageError as other:
+                error = other  # a disk that is not mounted has lost nothing
+        if isinstance(error, StorageError) and not isinstance(error, ObjectMissing):
+            log.error("the replica of %s on %s failed at byte %d: %s", replica.sha256, backend, at, error)
+            return error
+        if self._mark_bad(replica):
+            log.error("the replica of %s on %s is bad at byte %d: %s", replica.sha256, backend, at, error)
+        else:
+            log.info("replica of %s on %s was swept or known to be bad: %s", replica.sha256, backend, error)
+        return None
+
+    def _portions(self, replica: Replica, start: int, stop: int) -> Generator[bytes, None, None]:
         pieces = Pieces(replica.size, replica.pieces)
         first, end = pieces.around(start, stop)
         storage = self._backends.use(replica.storage_backend)
@@ -92,7 +120,7 @@ class Reading:
             reader.close()
 
     def _again(self, replica: Replica, pieces: Pieces, at: int, got: int) -> bytes:
-        """The piece, if a second look finds it right. If not, the replica is marked bad."""
+        """The piece, if a second look finds it right."""
         length = min(pieces.length, pieces.size - at)
         reader = self._backends.use(replica.storage_backend).open(replica.storage_key, at, at + length)
         try:
@@ -101,14 +129,17 @@ class Reading:
             reader.close()
         if pieces.sound(at, piece):
             return piece
-        self._mark_bad(replica)
         raise WrongBytes(f"the piece at byte {at} is wrong ({got} of {length} bytes came)")
 
-    def _mark_bad(self, replica: Replica) -> None:
+    def _mark_bad(self, replica: Replica) -> bool:
+        """Whether the replica was not known to be bad and is still there."""
         try:
-            self._database.write(lambda session: mark_bad(session, replica.sha256, replica.storage_key))
+            return self._database.write(
+                lambda session: mark_bad(session, replica.sha256, replica.storage_key)
+            )
         except DriveError as error:
             log.warning("could not mark the replica on %s bad: %s", replica.storage_backend, error)
+            return True
 
 
 def _exactly(reader: Reader, length: int) -> bytes:

@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 SHARDS = 16
 
 
-class ReplicaGone(Exception):  # noqa: N818 (a condition inside the drive, never an answer)
-    """The replica that was found is no longer there to be used: provide the bytes again."""
+class ReplicaGone(Exception):
+    """A replica that was found is no longer to be used: provide the bytes again. Never leaves the drive."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ class Provided:
     pieces: Pieces
     fresh: bool
     instead_of: str | None = None
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The key of the row that now says where the bytes are, and whether that row is a new one."""
+
+    key: str
+    is_new: bool
 
 
 class Replicas:
@@ -79,44 +87,37 @@ class Replicas:
         except ObjectMissing:
             return False
 
-    def record(self, session: Session, provided: Provided) -> str:
-        """Makes the replica's row say so, inside the caller's transaction, and locks it. Returns its key.
+    def record(self, session: Session, provided: Provided) -> Recorded:
+        """Makes the replica's row say so, inside the caller's transaction, and locks it.
 
-        That key is another one than provided if somebody else stored the same bytes meanwhile: then theirs
-        is used. Raises ReplicaGone if a found replica has been swept.
+        The key is another one than provided if somebody else stored the same bytes meanwhile: then theirs is
+        used. Whoever calls this adds what is new to the counters (`count_new`), as his last statement. Raises
+        ReplicaGone if a found replica has been swept or gone bad since.
         """
-        if provided.fresh and self._insert(session, provided):
-            return provided.key
-        replica = session.execute(
-            select(Replica)
-            .where(Replica.sha256 == provided.sha256, Replica.storage_backend == provided.backend)
-            .with_for_update(key_share=True)
-        ).scalar_one_or_none()
-        if replica is None or not (provided.fresh or replica.storage_key == provided.key):
-            raise ReplicaGone
-        if provided.fresh and replica.storage_key == provided.instead_of:
-            replica.storage_key, replica.created_at = provided.key, now()
-            replica.bad_at = replica.verified_at = None
-        replica.retired_at = None
-        return replica.storage_key
-
-    def _insert(self, session: Session, provided: Provided) -> bool:
-        if now() - made_at(provided.key) > self._orphan_age / 2:
+        if provided.fresh and now() - made_at(provided.key) > self._orphan_age / 2:
             raise StorageUnavailable(
                 provided.backend, "put", "took so long that a sweep may take it for lost"
             )
-        values = {
-            "sha256": provided.sha256,
-            "storage_backend": provided.backend,
-            "storage_key": provided.key,
-            "size": provided.pieces.size,
-            "pieces": provided.pieces.sums,
-            "created_at": now(),
-        }
-        inserted = affected(session, _upsert(session, Replica).values(values).on_conflict_do_nothing())
-        if inserted:
-            count(session, provided.backend, 1, provided.pieces.size)
-        return bool(inserted)
+        replica = None
+        while replica is None:
+            if provided.fresh and _insert(session, provided):
+                return Recorded(provided.key, is_new=True)
+            replica = session.scalar(
+                select(Replica)
+                .where(Replica.sha256 == provided.sha256, Replica.storage_backend == provided.backend)
+                .with_for_update(key_share=True)
+            )
+            # Swept between these two statements: fresh bytes are then inserted after all.
+            if replica is None and not provided.fresh:
+                raise ReplicaGone
+        if provided.fresh:
+            if replica.bad_at is not None or replica.storage_key == provided.instead_of:
+                replica.storage_key, replica.created_at = provided.key, now()
+                replica.bad_at = replica.verified_at = None
+        elif replica.bad_at is not None or replica.storage_key != provided.key:
+            raise ReplicaGone
+        replica.retired_at = None
+        return Recorded(replica.storage_key, is_new=False)
 
     def distrust(self, provided: Provided) -> None:
         """These bytes were read and were not right: a fresh copy goes, a recorded one is marked bad."""
@@ -137,14 +138,28 @@ class Replicas:
                 log.warning("left for the sweep: %s (%s)", provided.key, error)
 
 
-def mark_bad(session: Session, sha256: str, key: str) -> None:
+def _insert(session: Session, provided: Provided) -> bool:
+    values = {
+        "sha256": provided.sha256,
+        "storage_backend": provided.backend,
+        "storage_key": provided.key,
+        "size": provided.pieces.size,
+        "pieces": provided.pieces.sums,
+        "created_at": now(),
+    }
+    # Not by the count of rows: for an INSERT of the ORM, PostgreSQL's driver does not tell it.
+    insert = _upsert(session, Replica).values(values).on_conflict_do_nothing()
+    return session.scalar(insert.returning(Replica.storage_key)) is not None
+
+
+def mark_bad(session: Session, sha256: str, key: str) -> bool:
     """This copy's bytes are wrong: deduplication does not trust it, and people see it.
 
-    Named by its key, so that a copy written anew meanwhile is not meant.
+    Named by its key, so that a copy written anew meanwhile is not meant. Returns whether that is news: it is
+    not for a copy that has been swept, or was marked before.
     """
-    session.execute(
-        update(Replica).where(Replica.sha256 == sha256, Replica.storage_key == key).values(bad_at=now())
-    )
+    there = (Replica.sha256 == sha256, Replica.storage_key == key, Replica.bad_at.is_(None))
+    return bool(affected(session, update(Replica).where(*there).values(bad_at=now())))
 
 
 def release(session: Session, sha256: str, backend: str) -> None:
@@ -156,9 +171,20 @@ def release(session: Session, sha256: str, backend: str) -> None:
     )
 
 
+def count_new(session: Session, provided: Provided, recorded: Recorded) -> None:
+    """Counts a replica that `record` added. The caller's last statement, see `count`."""
+    session.flush()
+    if recorded.is_new:
+        count(session, provided.backend, 1, provided.pieces.size)
+
+
 def count(session: Session, backend: str, replicas: int, size: int) -> None:
-    """Adds to what is known to lie at a backend."""
-    shard = random.randrange(SHARDS)
+    """Adds to what is known to lie at a backend.
+
+    Last in each transaction: everybody writes these few rows, and who waited for something else while holding
+    one would sooner or later wait for somebody who waits for it.
+    """
+    shard = random.randrange(SHARDS)  # noqa: S311 (no secret)
     values = {"storage_backend": backend, "shard": shard, "replicas": replicas, "bytes": size}
     session.execute(
         _upsert(session, BackendUsage)
@@ -172,5 +198,6 @@ def count(session: Session, backend: str, replicas: int, size: int) -> None:
 
 def _upsert(session: Session, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that may say ON CONFLICT: both databases can, each by a class of its own."""
-    insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[session.get_bind().dialect.name]
-    return insert(model)
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(model)
+    return postgresql.insert(model)

@@ -8,7 +8,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -23,7 +23,7 @@ from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable
 T = TypeVar("T")
 
 ATTEMPTS = 10
-BUSY_SECONDS = 20
+BUSY_SECONDS = 5
 REPEATABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 FULL = {"53100", "53200"}  # disk full, out of memory
 OUT_OF_REACH = {
@@ -59,7 +59,9 @@ def tame(engine: Engine) -> Engine:
     """Makes an engine safe for concurrent writers on SQLite, impatient with a silent PostgreSQL server."""
     if engine.dialect.name == "sqlite":
         if engine.url.database:
-            Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite makes its file, but not the folder. Where this cannot either, SQLite will say so.
+            with suppress(OSError):
+                Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
     elif engine.dialect.name == "postgresql":
@@ -73,7 +75,7 @@ def _on_postgresql_connect(_dialect: object, _record: object, _args: object, opt
 
 
 def affected(session: Session, statement: UpdateBase) -> int:
-    """Executes an INSERT, UPDATE or DELETE; how many rows it touched."""
+    """Executes an UPDATE or DELETE; how many rows it touched. (Of an INSERT the ORM may not know.)"""
     return cast(CursorResult[Any], session.execute(statement)).rowcount
 
 
@@ -102,32 +104,46 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(writes=True)
+        # PostgreSQL's default shows each statement a view of its own; SQLite's transactions have one anyway.
+        postgresql = engine.dialect.name == "postgresql"
+        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if postgresql else engine
         # SQLite has one writer at a time, and its own waiting is a sleep that grows: threads queue here.
         self._turn: AbstractContextManager[Any] = Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     def read(self, work: Callable[[Session], T]) -> T:
         """What `work` returns, from one consistent view. Nothing is written."""
-        return self._repeat(lambda: self._once(self.engine, work))
+        return self._repeat(lambda: self._once(self._reader, work))
 
     def write(self, work: Callable[[Session], T], happened: Callable[[Session], T | None] | None = None) -> T:
         """One transaction that has been committed when this returns.
 
         Repeated on deadlock, serialization failure or lock. When the connection breaks around COMMIT nobody
         knows whether it counted: then `happened` looks, and returns what `work` would have; None means that
-        it did not, and `work` runs again. Without `happened`, `work` must be fit to run twice.
+        it did not, and `work` runs again. Without `happened`, `work` must be fit to run twice. Of the errors
+        only DatabaseUnavailable leaves open whether it counted.
         """
         look = happened or (lambda session: None)
+        doubtful = False
 
         def attempt() -> T:
+            nonlocal doubtful
             try:
                 with self._turn:
                     return self._once(self._writer, work)
-            except DBAPIError as error:
-                if _lost(error) and (result := self.read(look)) is not None:
+            except Exception as error:
+                # The server may have been in the middle of the COMMIT when `happened` looked: so whatever
+                # goes wrong after a broken one, a constraint above all, may be our own work in the way.
+                doubtful = doubtful or (isinstance(error, DBAPIError) and _lost(error))
+                if doubtful and (result := self.read(look)) is not None:
                     return result
                 raise
 
-        return self._repeat(attempt)
+        try:
+            return self._repeat(attempt)
+        except (Busy, DatabaseFull) as error:
+            if doubtful:
+                raise DatabaseUnavailable("The database does not answer.") from error
+            raise
 
     def _once(self, engine: Engine, work: Callable[[Session], T]) -> T:
         with Session(engine, expire_on_commit=False) as session, session.begin():

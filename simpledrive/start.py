@@ -6,6 +6,7 @@ import logging
 
 from flask_migrate import upgrade
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 import simpledrive
 from simpledrive import config
@@ -25,7 +26,10 @@ def prepare(settings: config.Settings) -> config.Secrets:
     app = simpledrive.create_app(secrets.settings)
     with app.app_context():
         engine: Engine = db.engine
-        upgrade()
+        try:
+            upgrade()
+        except DBAPIError as error:
+            raise ConfigurationError(f"The database cannot be used: {error.orig}") from error
         backends = app.extensions["simpledrive"].backends
         for name in backends:
             try:

@@ -42,3 +42,5 @@ class Sweeper:
                     log.info("swept: %s", swept)
             except DriveError as error:
                 log.error("sweep: %s", error)
+            except Exception:  # else nothing would be swept until the next start
+                log.exception("a fault while sweeping")

@@ -68,8 +68,8 @@ class Upkeep:
         cannot be swept is named in `problems`; the others are swept all the same.
         """
         swept = Swept()
-        swept.expired = self._expire_history()
         ready = self._ready(swept)
+        swept.expired = self._expire_history()
         self._sweep_replicas(set(ready), swept)
         swept.leftovers += self._staging.clean()
         for storage in ready.values():
@@ -153,10 +153,12 @@ class Upkeep:
             if _needed(session, row):
                 row.retired_at = None
                 continue
-            gone.append((row.storage_backend, row.storage_key))
-            count(session, row.storage_backend, -1, -row.size)
+            gone.append(row)
             session.delete(row)
-        return gone
+        session.flush()
+        for row in gone:
+            count(session, row.storage_backend, -1, -row.size)
+        return [(row.storage_backend, row.storage_key) for row in gone]
 
     def _sweep_orphans(self, storage: Storage, force: bool, swept: Swept) -> None:
         found = total = 0

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+PRIVATE_MOUNTS = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+"""What a command is put behind to get mounts that nobody else sees, and that end with it."""
+
 
 def need(name: str) -> None:
     """Returns if the machine has what the name stands for; skips or fails the test if not."""
@@ -49,6 +52,13 @@ def _chromium() -> str | None:
     return None if importlib.util.find_spec("playwright") else "playwright is not installed"
 
 
+def _tmpfs() -> str | None:
+    command = [*PRIVATE_MOUNTS, "mount", "-t", "tmpfs", "tmpfs", "/tmp"]
+    if not shutil.which("unshare") or subprocess.run(command, capture_output=True, check=False).returncode:
+        return "a process may not mount a tmpfs of its own here"
+    return None
+
+
 def _procfs() -> str | None:
     return None if Path("/proc/self/clear_refs").exists() else "there is no /proc to measure memory by"
 
@@ -58,6 +68,7 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "strace": _strace,
     "chromium": _chromium,
     "procfs": _procfs,
+    "tmpfs": _tmpfs,
 }
 """Each name, and what answers why the machine lacks it (None: it has it)."""
 

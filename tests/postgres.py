@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests: the one at TEST_DATABASE_URL, or one of this session's own.
+"""A real PostgreSQL server for the tests: the one at TEST_DATABASE_URL, or one of their own.
 
 Its own listens on nothing but a socket in a temporary folder, does not sync to the disk, and ends with the
 session. As root it runs as another user, since PostgreSQL refuses root.

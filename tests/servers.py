@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.apps import BEARER, TOKEN
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30
+INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
 class Server:
@@ -22,9 +24,10 @@ class Server:
 
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
+        self.root, self.conf, self.app = ROOT, ROOT / "gunicorn.conf.py", "wsgi:app"
+        self.behind: list[str | Path] = []  # a command that the server is put behind, and that becomes it
         self.log = folder / "server.log"
-        inherited = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "LD_LIBRARY_PATH")
-        self.environ = {name: os.environ[name] for name in inherited if name in os.environ}
+        self.environ = {name: os.environ[name] for name in INHERITED if name in os.environ}
         given = {"HOST": "127.0.0.1", "PORT": 0, "API_TOKEN": TOKEN, "INSTANCE_PATH": folder / "instance"}
         self.environ |= {name: str(value) for name, value in (given | settings).items()}
         self.process: subprocess.Popen[bytes] | None = None
@@ -33,15 +36,15 @@ class Server:
     def start(self) -> "Server":
         """Starts it and waits until it answers."""
         before = self.log.stat().st_size if self.log.exists() else 0
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+        command = [*self.behind, sys.executable, "-m", "gunicorn", "-c", str(self.conf), self.app]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.root, env=self.environ, stdout=log, stderr=log, start_new_session=True
             )
         wait_for(lambda: self._announced(before) or self.process.poll() is not None, "the server's start")
         assert self.process.poll() is None, self.output()
         self.url = self._announced(before)
-        wait_for(lambda: self._answers(), "the first answer")
+        wait_for(self._answers, "the first answer")
         return self
 
     def _announced(self, before: int) -> str:
@@ -64,10 +67,8 @@ class Server:
     def kill(self) -> None:
         """Ends every process at once, with SIGKILL."""
         for pid in self.pids():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         assert self.process is not None
         self.process.wait(PATIENCE)
 
@@ -82,7 +83,9 @@ class Server:
         """`flask ARGUMENTS` with the same settings."""
         environ = self.environ | {name: str(value) for name, value in settings.items()}
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False
+        )
 
     def output(self) -> str:
         """All it has printed and logged."""
@@ -102,10 +105,8 @@ def memory(pids: list[int]) -> int:
     """Resident bytes of these processes together."""
     pages = 0
     for pid in pids:
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            pass
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -89,6 +89,9 @@ def upgrade() -> None:
         sa.Column("part", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        # Compressing what is mostly compressed already costs three quarters of the time to store it.
+        op.execute("ALTER TABLE blob_data ALTER COLUMN data SET STORAGE EXTERNAL")
 
 
 def described() -> list[sa.schema.SchemaItem]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import binascii
 import io
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64encode
 from urllib.parse import urlencode
 
+import pybase64
 from flask import Blueprint, Response, json, request, url_for
 
 from simpledrive.api import documents
 from simpledrive.drive import NewBlob
 from simpledrive.errors import Invalid, UnsupportedType
 from simpledrive.http.bodies import json_body
-from simpledrive.http.conditions import if_match, record_etag, unchanged
+from simpledrive.http.conditions import precondition, record_etag, unchanged
 from simpledrive.http.content import streamed
 from simpledrive.http.current import caller, parts, sign_in_by_header
+from simpledrive.ids import flaw
 from simpledrive.models import Blob
 from simpledrive.streams.staging import Incoming
 
@@ -37,13 +38,7 @@ def post() -> Response:
     ) as body:
         document = documents.read_new_blob(body)
         data = documents.decode(document.data)
-        new = NewBlob(
-            id=document.id if "id" in document.model_fields_set else None,
-            filename=document.filename,
-            content_type=document.content_type,
-            metadata=document.metadata,
-            storage_backend=document.storage_backend,
-        )
+        new = NewBlob(**document.model_dump(exclude={"data"}, exclude_unset=True))
         blob, _ = parts().drive.store(caller(), Incoming(io.BytesIO(data), len(data)), new)
     return stored(blob, 201, record_etag(blob))
 
@@ -77,7 +72,7 @@ def get(id: str) -> Response:
 @blueprint.delete("/<id:id>")
 def delete(id: str) -> Response:
     """Puts a blob into the trash."""
-    parts().drive.delete(caller(), id, if_match(request))
+    parts().drive.delete(caller(), id, precondition(request))
     response = Response(status=204)
     del response.headers["Content-Type"]
     return response
@@ -110,11 +105,16 @@ def _after() -> str | None:
     if not cursor:
         return None
     try:
-        return urlsafe_b64decode(cursor.encode()).decode()
-    except (binascii.Error, UnicodeError) as error:
-        raise Invalid(("cursor", "This is not a cursor that a page named.")) from error
+        after = pybase64.b64decode(cursor, altchars="-_", validate=True).decode()
+    except ValueError:
+        after = ""
+    if flaw(after) is not None:
+        raise Invalid(("cursor", "This is not a cursor that a page named."))
+    return after
 
 
 def json_response(document: object, status: int = 200) -> Response:
-    """A small JSON document."""
-    return Response(json.dumps(document) + "\n", status, mimetype="application/json")
+    """A small JSON document, for this caller alone."""
+    response = Response(json.dumps(document) + "\n", status, mimetype="application/json")
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response

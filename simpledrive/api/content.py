@@ -7,7 +7,7 @@ from flask import Blueprint, Response, request
 from simpledrive.api.blobs import stored
 from simpledrive.drive import NewBlob
 from simpledrive.http.bodies import incoming
-from simpledrive.http.conditions import content_etag, if_match
+from simpledrive.http.conditions import content_etag, precondition
 from simpledrive.http.content import content_response
 from simpledrive.http.current import caller, parts, sign_in_by_header
 
@@ -25,7 +25,8 @@ def put(id: str) -> Response:
         storage_backend=request.args.get("storage_backend"),
     )
     body = incoming(request, parts().settings.max_blob_bytes or None)
-    blob, is_new = parts().drive.store(caller(), body, new, if_match(request))
+    replaces = precondition(request) if "If-Match" in request.headers else None
+    blob, is_new = parts().drive.store(caller(), body, new, replaces)
     return stored(blob, 201 if is_new else 200, content_etag(blob))
 
 

@@ -24,6 +24,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from simpledrive.errors import ConfigurationError
+
 Options = dict[str, object]
 
 
@@ -240,6 +242,13 @@ class Settings(BaseSettings):
         settled = self.model_copy(update={name: SecretStr(value)})
         settled._sources = {**self._sources, name: source}
         return settled
+
+    def secret(self, name: str) -> str:
+        """The secret in plain, once `ensure_secrets` has seen to it that there is one."""
+        value = getattr(self, name)
+        if value is None:
+            raise ConfigurationError(f"There is no {name.upper()}, and none was made.")
+        return cast(SecretStr, value).get_secret_value()
 
     @property
     def sources(self) -> dict[str, str]:

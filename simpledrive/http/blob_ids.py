@@ -11,7 +11,7 @@ from simpledrive.errors import BadRequest
 class BlobId(BaseConverter):
     """Everything that follows. Flask's `path` can reach no id with a leading slash."""
 
-    regex = ".+"
+    regex = "(?s:.+)"
     part_isolating = False
 
     def to_url(self, value: str) -> str:
@@ -21,7 +21,7 @@ class BlobId(BaseConverter):
 class FolderPath(BlobId):
     """A folder: nothing, or everything up to a last slash."""
 
-    regex = "(?:.*/)?"
+    regex = "(?s:(?:.*/)?)"
 
 
 def quoted(id: str) -> str:
@@ -36,10 +36,13 @@ def init_app(app: Flask) -> None:
 
 
 def refuse_broken_text() -> None:
-    """Raises BadRequest for bytes in the URL that are not UTF-8.
+    """Raises BadRequest for bytes in the URL that are not UTF-8, and for a fragment.
 
-    Werkzeug replaces them, and U+FFFD would be another, valid id.
+    Werkzeug replaces the first, and U+FFFD would be another, valid id. gunicorn cuts off the second, which no
+    client sends that means it: an id with a bare `#` would become a shorter one.
     """
+    if "#" in request.environ.get("RAW_URI", ""):
+        raise BadRequest("The URL has a fragment. A # in an id is sent as %23.")
     try:
         request.environ["PATH_INFO"].encode("latin-1").decode()
         unquote_to_bytes(request.environ.get("QUERY_STRING", "").encode("latin-1")).decode()

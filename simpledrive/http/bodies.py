@@ -6,25 +6,27 @@ raises instead, and large ones go straight to staging, form uploads included.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import io
 import re
-import threading
-import time
-from base64 import b64decode
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, Any, cast
 
 import flask
+import pybase64
 from flask import current_app
 
-from simpledrive.errors import BadRequest, Busy, DigestMismatch, TooLarge, TruncatedBody
+from simpledrive.errors import BadRequest, DigestMismatch, TooLarge, TruncatedBody, UnsupportedType
 from simpledrive.http.current import parts
+from simpledrive.http.memory import MemoryBudget
 from simpledrive.streams.source import BLOCK, Reader
 from simpledrive.streams.staging import Arrival, Incoming
+
+STALLED_SECONDS = 60.0
+"""How long a body may stop. It holds a thread, perhaps a share of the memory, and would for ever."""
 
 ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "md5"}
 """Names of digests in HTTP (RFC 9530's registry) and in hashlib."""
@@ -33,10 +35,15 @@ _DIGEST = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)
 
 
 class _Counted(io.RawIOBase):
-    """A body that raises TruncatedBody when it ends before its announced length, or breaks off."""
+    """A body that raises TruncatedBody when it ends before its announced length, breaks off or stalls.
 
-    def __init__(self, raw: IO[bytes], announced: int | None, ends_by_itself: bool) -> None:
-        self._raw = raw
+    `connection` is where it comes from, if the server tells; only then can its stalling be noticed.
+    """
+
+    def __init__(
+        self, raw: IO[bytes], announced: int | None, ends_by_itself: bool, connection: socket.socket | None
+    ) -> None:
+        self._raw, self._connection = raw, connection
         # Without a length, only a server that says so ends the body (chunked); otherwise there is none.
         self._left = announced if announced is not None or ends_by_itself else 0
 
@@ -46,9 +53,13 @@ class _Counted(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
         try:
-            data = self._raw.read(wanted) if wanted else b""
-        except OSError as error:  # gunicorn's NoMoreData and InvalidChunkSize are OSErrors too
+            data = self._receive(wanted) if wanted else b""
+        except TimeoutError as error:
+            raise TruncatedBody(f"Nothing of the body came for {STALLED_SECONDS:.0f} seconds.") from error
+        except OSError as error:  # gunicorn's NoMoreData is one too
             raise TruncatedBody("The body broke off.") from error
+        except Exception as error:  # each server has classes of its own for broken chunks
+            raise BadRequest("The body is not in chunks as HTTP has them.") from error
         if self._left is not None:
             if wanted and not data:
                 raise TruncatedBody(f"The body ended {self._left} bytes before its announced length.")
@@ -56,16 +67,26 @@ class _Counted(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def _receive(self, size: int) -> bytes:
+        if self._connection is None:
+            return self._raw.read(size)
+        self._connection.settimeout(STALLED_SECONDS)
+        try:
+            return self._raw.read(size)
+        finally:
+            self._connection.settimeout(None)
+
 
 class Request(flask.Request):
     """A request whose body is counted, and whose uploaded files go to the drive's staging."""
 
     @cached_property
-    def stream(self) -> IO[bytes]:  # type: ignore[override]
+    def stream(self) -> IO[bytes]:
         """The body. Reads raise TruncatedBody."""
         environ = self.environ
         ends = bool(environ.get("wsgi.input_terminated"))
-        counted = _Counted(environ["wsgi.input"], self.content_length, ends)
+        connection = environ.get("gunicorn.socket")
+        counted = _Counted(environ["wsgi.input"], self.content_length, ends, connection)
         return cast(IO[bytes], io.BufferedReader(counted, BLOCK))
 
     def _get_file_stream(
@@ -108,8 +129,22 @@ class FormFile:
 
 
 def incoming(request: flask.Request, limit: int | None) -> Incoming:
-    """The raw body on its way to the drive, with what the headers announce of it."""
+    """The raw body on its way to the drive, with what the headers announce of it.
+
+    Raises BadRequest and UnsupportedType for a body that is not the bytes themselves, all of them.
+    """
+    if "Content-Range" in request.headers:
+        raise BadRequest("A part of a blob cannot be stored: send all of its bytes, without Content-Range.")
+    refuse_codings(request)
     return Incoming(cast(Reader, request.stream), request.content_length, announced_digests(request), limit)
+
+
+def refuse_codings(request: flask.Request) -> None:
+    """Raises UnsupportedType for a compressed body: it would be kept as it came, and how to read it lost."""
+    content = request.headers.get("Content-Encoding", "identity").strip().lower()
+    transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
+    if content != "identity" or transfer != "chunked":
+        raise UnsupportedType("Send the bytes themselves: compressed bodies are not taken here.")
 
 
 def announced_digests(request: flask.Request) -> dict[str, bytes]:
@@ -119,7 +154,8 @@ def announced_digests(request: flask.Request) -> dict[str, bytes]:
     """
     digests: dict[str, bytes] = {}
     for header in ("Repr-Digest", "Content-Digest"):
-        for item in filter(None, request.headers.get(header, "").split(",")):
+        listed = request.headers.get(header, "").strip()
+        for item in listed.split(",") if listed else ():
             found = _DIGEST.fullmatch(item)
             if found is None:
                 raise BadRequest(f"{header} is not of the form sha-256=:BASE64:.")
@@ -132,38 +168,11 @@ def announced_digests(request: flask.Request) -> dict[str, bytes]:
 
 def _announce(digests: dict[str, bytes], header: str, name: str, value: str) -> None:
     try:
-        digest = b64decode(value, validate=True)
-    except binascii.Error as error:
+        digest = pybase64.b64decode(value, validate=True)
+    except ValueError as error:
         raise BadRequest(f"{header} is not base64.") from error
     if digests.setdefault(name, digest) != digest:
         raise DigestMismatch("The headers announce two different digests.")
-
-
-class MemoryBudget:
-    """A ceiling on the memory that bodies may take at once in this process."""
-
-    WAIT = 5.0
-
-    def __init__(self, size: int) -> None:
-        self._size = self._free = size
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """Holds that many bytes of the budget, at most all of it. Waits briefly, then raises Busy."""
-        size = min(size, self._size)
-        deadline = time.monotonic() + self.WAIT
-        with self._changed:
-            while self._free < size:
-                if not self._changed.wait(deadline - time.monotonic()):
-                    raise Busy("Too many large requests are in memory at this moment.")
-            self._free -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += size
-                self._changed.notify_all()
 
 
 @contextmanager
@@ -171,13 +180,15 @@ def json_body(request: flask.Request, limit: int, too_large: str) -> Iterator[by
     """The whole body in memory, for as long as the block lasts, within the process's budget.
 
     Three times its length is reserved: the document, its text and what the text decodes to. Raises TooLarge
-    (with the sentence `too_large`), TruncatedBody, DigestMismatch, Busy.
+    (with the sentence `too_large`), TruncatedBody, DigestMismatch, UnsupportedType, Busy.
     """
-    if (request.content_length or 0) > limit:
+    refuse_codings(request)
+    most = limit if request.content_length is None else request.content_length
+    if most > limit:
         raise TooLarge(too_large)
     budget = cast(MemoryBudget, current_app.extensions["simpledrive.json_memory"])
-    with budget.reserve(3 * (limit if request.content_length is None else request.content_length)):
-        body = request.stream.read(limit + 1)
+    with budget.reserve(3 * most):
+        body = request.stream.read(most + 1)
         if len(body) > limit:
             raise TooLarge(too_large)
         for name, digest in announced_digests(request).items():

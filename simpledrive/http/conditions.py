@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 
 from flask import Request
-from werkzeug.http import http_date, parse_date
+from werkzeug.http import parse_date
 
 from simpledrive.errors import PreconditionFailed, RangeNotSatisfiable
 from simpledrive.models import Blob
+
+_RANGE = re.compile(r"([0-9]{0,1000})-([0-9]{0,1000})")
 
 
 def content_etag(blob: Blob) -> str:
@@ -22,19 +25,21 @@ def record_etag(blob: Blob) -> str:
     return f"{blob.sha256}-{blob.version}"
 
 
-def if_match(request: Request) -> Callable[[Blob | None], bool] | None:
-    """The condition that If-Match sets, or None without that header. A missing blob never matches.
+def precondition(request: Request) -> Callable[[Blob | None], bool] | None:
+    """What the headers demand of the blob that is to be changed, or None if they demand nothing.
 
-    A change concerns the blob as a whole, so it may name the ETag of its bytes or that of its record.
+    A change concerns the blob as a whole, so a tag may be the ETag of its bytes or that of its record. A
+    missing blob never satisfies If-Match.
     """
-    if "If-Match" not in request.headers:
+    headers = request.headers
+    if not any(name in headers for name in ("If-Match", "If-Unmodified-Since", "If-None-Match")):
         return None
-    named = request.if_match
 
     def holds(blob: Blob | None) -> bool:
         if blob is None:
-            return False
-        return named.star_tag or named.is_strong(content_etag(blob)) or named.is_strong(record_etag(blob))
+            return "If-Match" not in headers
+        etags = content_etag(blob), record_etag(blob)
+        return _as_named(request, etags, blob.updated_at) and not _excluded(request, etags)
 
     return holds
 
@@ -44,16 +49,12 @@ def unchanged(request: Request, etag: str, modified: datetime) -> bool:
 
     In the order of section 13.2.2; dates count in whole seconds.
     """
-    headers, moment = request.headers, parse_date(http_date(modified))
-    if "If-Match" in headers:
-        if not (request.if_match.star_tag or request.if_match.is_strong(etag)):
-            raise PreconditionFailed("The blob is not the one that was named.")
-    elif (since := parse_date(headers.get("If-Unmodified-Since"))) and moment and moment > since:
-        raise PreconditionFailed("The blob was changed since.")
-    if "If-None-Match" in headers:
-        return request.if_none_match.contains_weak(etag) or request.if_none_match.star_tag
-    since = parse_date(headers.get("If-Modified-Since"))
-    return bool(since and moment and moment <= since)
+    if not _as_named(request, (etag,), modified):
+        raise PreconditionFailed("The blob is not the one that was named, or was changed since.")
+    if "If-None-Match" in request.headers:
+        return _excluded(request, (etag,))
+    since = _date(request, "If-Modified-Since")
+    return since is not None and _seconds(modified) <= since
 
 
 def part(request: Request, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
@@ -64,14 +65,40 @@ def part(request: Request, size: int, etag: str, modified: datetime) -> tuple[in
     """
     if request.method != "GET" or not _same(request, etag, modified):
         return None
-    wanted = request.range
-    if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+    unit, _, listed = request.headers.get("Range", "").partition("=")
+    ranges = [item.strip() for item in listed.split(",") if item.strip()]
+    if unit.strip().lower() != "bytes" or len(ranges) != 1 or not (found := _RANGE.fullmatch(ranges[0])):
         return None
-    first, stop = wanted.ranges[0]
-    start = max(0, size + first) if first < 0 else first
-    if start >= size:
+    first, last = (int(digits) if digits else None for digits in found.groups())
+    if first is None:
+        return None if last is None else _suffix(last, size)
+    if last is not None and last < first:
+        return None
+    if first >= size:
         raise RangeNotSatisfiable(size)
-    return start, size if stop is None else min(stop, size)
+    return first, size if last is None else min(last + 1, size)
+
+
+def _suffix(length: int, size: int) -> tuple[int, int] | None:
+    """The last bytes. All of an empty blob are no range that Content-Range could name, but satisfy."""
+    if length == 0:
+        raise RangeNotSatisfiable(size)
+    return (max(0, size - length), size) if size else None
+
+
+def _as_named(request: Request, etags: tuple[str, ...], modified: datetime) -> bool:
+    """If-Match, or without it If-Unmodified-Since: whether they hold (steps 1 and 2 of section 13.2.2)."""
+    if "If-Match" in request.headers:
+        named = request.if_match
+        return named.star_tag or any(named.is_strong(etag) for etag in etags)
+    since = _date(request, "If-Unmodified-Since")
+    return since is None or _seconds(modified) <= since
+
+
+def _excluded(request: Request, etags: tuple[str, ...]) -> bool:
+    """Whether If-None-Match names one of these."""
+    named = request.if_none_match
+    return named.star_tag or any(named.contains_weak(etag) for etag in etags)
 
 
 def _same(request: Request, etag: str, modified: datetime) -> bool:
@@ -81,5 +108,17 @@ def _same(request: Request, etag: str, modified: datetime) -> bool:
         return True
     if value.startswith('"'):
         return value == f'"{etag}"'
-    date = parse_date(value)
-    return date is not None and date == parse_date(http_date(modified))
+    return _date(request, "If-Range") == _seconds(modified)
+
+
+def _date(request: Request, header: str) -> datetime | None:
+    """The date in a header; None without it, and for what is no date: such a header is to be ignored."""
+    try:
+        return parse_date(request.headers.get(header))
+    except OverflowError:
+        return None
+
+
+def _seconds(moment: datetime) -> datetime:
+    """The moment as Last-Modified says it."""
+    return moment.replace(microsecond=0)

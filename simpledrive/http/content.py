@@ -15,10 +15,10 @@ from simpledrive.http.current import caller, parts
 from simpledrive.models import Blob
 
 SHOWN = frozenset(
-    "image/png image/jpeg image/gif image/webp image/avif image/bmp text/plain audio/mpeg audio/ogg audio/wav "
-    "audio/flac video/mp4 video/webm".split()
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "text/plain"}
+    | {"audio/mpeg", "audio/ogg", "audio/wav", "audio/flac", "video/mp4", "video/webm"}
 )
-"""Types that a browser may show in place. Everything else is downloaded: HTML, SVG and PDF can run scripts."""
+"""Types that a browser may show in place. All others are downloaded: HTML, SVG and PDF can run scripts."""
 
 
 def content_response(request: Request, blob: Blob, *, download: bool) -> Response:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, json, render_template, request
@@ -56,6 +55,14 @@ TABLE: dict[type[Exception], Problem] = {
     CSRFError: Problem(400, "form-expired", "The form is no longer valid"),
 }
 
+BY_STATUS: dict[int, Problem] = {
+    400: TABLE[errors.BadRequest],
+    404: Problem(404, "not-found", "There is nothing here"),
+    405: Problem(405, "method-not-allowed", "This cannot be done here"),
+    413: TABLE[errors.TooLarge],
+}
+"""What Flask and Werkzeug raise themselves. Their own titles differ from one Python to the next."""
+
 FAULT = Problem(500, "internal-error", "The drive made a mistake")
 
 
@@ -65,8 +72,7 @@ def problem_of(error: Exception) -> Problem:
         if kind in TABLE:
             return TABLE[kind]
     if isinstance(error, HTTPException) and error.code is not None:
-        status = HTTPStatus(error.code)
-        return Problem(status.value, status.phrase.lower().replace(" ", "-"), status.phrase)
+        return BY_STATUS.get(error.code, Problem(error.code, "http-error", error.name))
     return FAULT
 
 
@@ -79,7 +85,7 @@ def answer(error: Exception) -> Response:
     """The response to an error."""
     problem = problem_of(error)
     if problem is FAULT:
-        log.exception("a fault in request %s", g.get("request_id"), exc_info=error)
+        log.error("a fault in request %s", g.get("request_id"), exc_info=error)
     elif problem.status >= 500:
         log.error("%s in request %s: %s", problem.type, g.get("request_id"), error)
     if request.path.partition("/")[2].split("/")[0] == "drive":

@@ -45,7 +45,8 @@ class DatabaseOptions(Options):
     def _is_usable(cls, secret: SecretStr) -> SecretStr:
         try:
             url = make_url(secret.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):
+            # Neither error is passed on: they quote what they could not read, a password perhaps.
             raise ValueError("this is not a database URL") from None
         if url.drivername not in DRIVERS:
             raise ValueError(f"a database URL begins with {' or '.join(DRIVERS)}")
@@ -70,12 +71,7 @@ class DatabaseStorage(Storage):
             stored, stamp = 0, None
             try:
                 while stamp is None or stored < source.size:
-                    # Read between two transactions, and outside of what makes storage errors.
-                    parts = _parts(reader, PARTS_STORED_AT_ONCE)
-                    step = chunks.Step(key, source.size, stored // PART, parts, stamp)
-                    with self._at_work("put") as database:
-                        database.write(step.store, step.happened)
-                    stored, stamp = stored + sum(map(len, parts)), step.stamp
+                    stored, stamp = self._store_some(key, source.size, reader, stored, stamp)
             except BaseException:
                 if stamp is not None:
                     with suppress(StorageError):
@@ -103,6 +99,17 @@ class DatabaseStorage(Storage):
 
     def close(self) -> None:
         self._database.engine.dispose()
+
+    def _store_some(
+        self, key: str, size: int, reader: Reader, stored: int, stamp: datetime | None
+    ) -> tuple[int, datetime]:
+        """One step of a put; returns how much is stored then, and the step's stamp."""
+        # Read between two transactions, and outside of what makes storage errors.
+        parts = _parts(reader, PARTS_STORED_AT_ONCE)
+        step = chunks.Step(key, size, stored // PART, parts, stamp)
+        with self._at_work("put") as database:
+            database.write(step.store, step.happened)
+        return stored + sum(map(len, parts)), step.stamp
 
     def _held(self, key: str, operation: str) -> int:
         with self._at_work(operation) as database:

@@ -1,0 +1,101 @@
+"""/drive/upload: files from a form. Each one's outcome is told, file by file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import Blueprint, Response, make_response, render_template, request
+from werkzeug.datastructures import FileStorage
+
+from simpledrive.descriptions import DEFAULT_TYPE
+from simpledrive.drive import NewBlob
+from simpledrive.errors import BlobExists, DriveError, RequestError
+from simpledrive.http.bodies import FormFile
+from simpledrive.http.current import caller, parts
+from simpledrive.http.problems import problem_of
+from simpledrive.models import Blob
+from simpledrive.ui import names, notes
+from simpledrive.ui.amounts import count
+from simpledrive.ui.entries import entries
+from simpledrive.ui.files import folder_page, folder_url
+from simpledrive.ui.pages import is_fragment, see
+
+blueprint = Blueprint("upload", __name__)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of one file: stored as `blob`, or not stored and why; `there` is what had its name."""
+
+    name: str
+    status: int
+    blob: Blob | None = None
+    why: str = ""
+    there: Blob | None = None
+
+
+@blueprint.post("/upload")
+def upload() -> Response:
+    """Stores each file of the form; one that fails keeps no other from being stored.
+
+    All stored: go and look. Otherwise the folder's page says of each what became of it. Scripts that send
+    one file at a time get its line for the tray.
+    """
+    folder = names.folder(request.form.get("folder", ""))
+    backend = request.form.get("storage_backend") or None
+    # A form without a choice still sends one nameless file.
+    arrivals = [_keep(file, folder, backend) for file in request.files.getlist("file") if file.filename]
+    status = next((arrival.status for arrival in arrivals if arrival.blob is None), 201)
+    if status == 201 and not is_fragment():
+        notes.leave(_note(arrivals))
+        return see(folder_url(folder))
+    stored = {entry.blob.id: entry for entry in entries([a.blob for a in arrivals if a.blob is not None])}
+    if is_fragment():
+        rows = render_template("ui/arrivals.html", arrivals=arrivals, stored=stored)
+        return make_response(rows, status)
+    response = folder_page(folder, arrivals=arrivals, stored=stored)
+    response.status_code = status
+    return response
+
+
+def _keep(file: FileStorage, folder: str, backend: str | None) -> Arrival:
+    id = names.arriving(folder, file.filename or "")
+    name = id.removeprefix(folder)
+    if not name:
+        return Arrival(file.filename or "", 422, why="This is not a name that a file can have.")
+    new = NewBlob(id=id, content_type=_content_type(file), storage_backend=backend)
+    try:
+        with cast(FormFile, file.stream).arrival.finish() as staged:
+            blob, _ = parts().drive.store(caller(), staged, new)
+    except DriveError as error:
+        return Arrival(name, problem_of(error).status, why=_why(error), there=_there(error, id))
+    return Arrival(name, 201, blob)
+
+
+def _content_type(file: FileStorage) -> str | None:
+    """What the browser says, unless it only says that it does not know."""
+    return None if file.mimetype in ("", DEFAULT_TYPE) else file.mimetype
+
+
+def _why(error: DriveError) -> str:
+    """A sentence for the tray. Field names mean nothing to somebody who chose a file."""
+    problems = getattr(error, "problems", None)
+    return " ".join(message for _, message in problems) if problems else str(error)
+
+
+def _there(error: DriveError, id: str) -> Blob | None:
+    if not isinstance(error, BlobExists):
+        return None
+    try:
+        return parts().drive.describe(caller(), id)
+    except RequestError:
+        return None
+
+
+def _note(arrivals: list[Arrival]) -> notes.Note:
+    if not arrivals:
+        return notes.Note("No file was chosen, so nothing was stored.")
+    homes = sorted({arrival.blob.storage_backend for arrival in arrivals if arrival.blob})
+    files = arrivals[0].name if len(arrivals) == 1 else count(len(arrivals), "file")
+    return notes.Note(f"Stored {files} on {', '.join(homes)}.")

@@ -1,0 +1,144 @@
+"""Shorthands for tests of the heart: storing and reading through a Drive, and looking behind it."""
+
+import hashlib
+import io
+from pathlib import Path
+
+from sqlalchemy import func, select, update
+
+from simpledrive.drive import Condition, NewBlob
+from simpledrive.keys import SERVER, Caller
+from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica
+from simpledrive.parts import Parts
+from simpledrive.storage.chunks import blob_data, blob_object
+from simpledrive.streams.staging import Incoming
+
+PIECE = 256 << 10
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def keep(
+    parts: Parts,
+    id: str,
+    data: bytes,
+    backend: str | None = None,
+    replaces: Condition | None = None,
+    caller: Caller = SERVER,
+) -> Blob:
+    """Stores a blob, as both faces do."""
+    new = NewBlob(id=id, storage_backend=backend)
+    return parts.drive.store(caller, Incoming(io.BytesIO(data), len(data)), new, replaces)[0]
+
+
+def replace(parts: Parts, id: str, data: bytes, backend: str | None = None) -> Blob:
+    return keep(parts, id, data, backend, lambda current: current is not None)
+
+
+def fetch(parts: Parts, id: str, start: int = 0, stop: int | None = None) -> bytes:
+    """All bytes of a blob, or a range of them."""
+    blob = parts.drive.describe(SERVER, id)
+    return b"".join(parts.drive.read(SERVER, blob, start, stop))
+
+
+def replicas(parts: Parts, data: bytes | None = None) -> list[Replica]:
+    """The replicas of these bytes, or of all, by backend."""
+    query = select(Replica).order_by(Replica.sha256, Replica.storage_backend)
+    if data is not None:
+        query = query.where(Replica.sha256 == digest_of(data))
+    return list(parts.database.read(lambda session: session.scalars(query).all()))
+
+
+def versions(parts: Parts, id: str) -> list[BlobHistory]:
+    query = select(BlobHistory).where(BlobHistory.id == id).order_by(BlobHistory.version)
+    return list(parts.database.read(lambda session: session.scalars(query).all()))
+
+
+def objects(parts: Parts, backend: str) -> set[str]:
+    """Keys of all objects that lie at a backend."""
+    return set(parts.backends.use(backend).keys())
+
+
+def check(parts: Parts) -> None:
+    """What must hold of every drive at rest: no record without its bytes, and counters that are right."""
+    sums = select(Replica.storage_backend, func.count(), func.sum(Replica.size))
+    counted = select(BackendUsage.storage_backend, func.sum(BackendUsage.replicas), func.sum(BackendUsage.bytes))
+    real, known = parts.database.read(
+        lambda session: (
+            session.execute(sums.group_by(Replica.storage_backend)).all(),
+            session.execute(counted.group_by(BackendUsage.storage_backend)).all(),
+        )
+    )
+    assert {name: (int(n), int(size)) for name, n, size in known if n or size} == {
+        name: (int(n), int(size)) for name, n, size in real
+    }, "the counters are not the sums"
+    rows = {(row.sha256, row.storage_backend): row for row in replicas(parts)}
+    for table in (Blob, BlobHistory):
+        for blob in parts.database.read(lambda session, table=table: session.scalars(select(table)).all()):
+            assert (blob.sha256, blob.storage_backend) in rows, f"{blob.id} has no replica"
+    for row in rows.values():
+        storage = parts.backends.use(row.storage_backend)
+        reader = storage.open(row.storage_key)
+        digest = hashlib.sha256()
+        while data := reader.read(1 << 20):
+            digest.update(data)
+        reader.close()
+        assert digest.hexdigest() == row.sha256, f"{row.storage_key} holds other bytes"
+
+
+def file_of(parts: Parts, data: bytes, backend: str = "local") -> Path:
+    """The file in which a local backend keeps these bytes."""
+    (row,) = [row for row in replicas(parts, data) if row.storage_backend == backend]
+    base = Path(str(parts.settings.backends[backend]["path"]))
+    return base / "objects" / row.storage_key[:2] / row.storage_key[2:4] / row.storage_key
+
+
+def flip(parts: Parts, data: bytes, backend: str, at: int) -> None:
+    """Turns one bit of the stored bytes around, behind the drive's back."""
+    _alter(parts, data, backend, lambda old: old[:at] + bytes([old[at] ^ 1]) + old[at + 1 :])
+
+
+def cut(parts: Parts, data: bytes, backend: str, length: int) -> None:
+    """Cuts the stored bytes short, behind the drive's back."""
+    _alter(parts, data, backend, lambda old: old[:length])
+
+
+def lose(parts: Parts, data: bytes, backend: str) -> None:
+    """Removes the stored bytes, behind the drive's back."""
+    (row,) = [row for row in replicas(parts, data) if row.storage_backend == backend]
+    parts.backends.use(backend).delete(row.storage_key)
+
+
+def _alter(parts: Parts, data: bytes, backend: str, change) -> None:
+    (row,) = [row for row in replicas(parts, data) if row.storage_backend == backend]
+    if parts.backends.kind(backend) == "local":
+        path = file_of(parts, data, backend)
+        content = change(path.read_bytes())
+        path.write_bytes(content)
+        return
+    # The database storage keeps 1 MiB in each row.
+    changed = change(data)
+
+    def work(session) -> None:
+        for part in range(-(-len(data) // (1 << 20))):
+            there = (blob_data.c.storage_key == row.storage_key) & (blob_data.c.part == part)
+            piece = changed[part << 20 : (part + 1) << 20]
+            if piece:
+                session.execute(update(blob_data).where(there).values(data=piece))
+            else:
+                session.execute(blob_data.delete().where(there))
+        if len(changed) < len(data):
+            there = blob_object.c.storage_key == row.storage_key
+            session.execute(update(blob_object).where(there).values(size=len(changed)))
+
+    parts.database.write(work)
+
+
+def trust_no_more(parts: Parts, data: bytes, backend: str) -> None:
+    """Marks a replica bad, as a reader does that was handed wrong bytes."""
+    there = (Replica.sha256 == digest_of(data), Replica.storage_backend == backend)
+    parts.database.write(
+        lambda session: session.execute(update(Replica).where(*there).values(bad_at=func.now()))
+    )

@@ -1,0 +1,517 @@
+"""What no honest client sends, on raw sockets to a real gunicorn.
+
+Whatever comes: no fault, no hang, no traceback, no half-stored blob; afterwards the server answers and its
+staging is empty. That is checked behind every single test.
+"""
+
+import json
+import random
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import pytest
+import requests
+
+from simpledrive.streams.pieces import LEAF
+from tests.apps import BEARER, TOKEN
+from tests.servers import Server, wait_for
+from tests.sources import content
+
+PATIENCE = 20
+BLOCK = 1 << 16
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("hostile"), JSON_MAX_BYTES=4 * MIB, MAX_BLOB_BYTES=16 * MIB)
+    try:
+        server.start()
+        wait_for(lambda: len(server.pids()) == 3, "gunicorn and its two workers")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def server(running: Server) -> Iterator[Server]:
+    """The server, looked at afterwards: it lives, it was calm, and nothing but `kept` is stored."""
+    requests.put(f"{running.url}/v1/content/kept", data=b"kept", headers=BEARER, timeout=PATIENCE)
+    processes, logged = sorted(running.pids()), len(running.output())
+    yield running
+    staging = running.folder / "instance" / "blobs" / "staging"
+    wait_for(lambda: not list(staging.glob("*")), "an empty staging")
+    listed = requests.get(f"{running.url}/v1/blobs", headers=BEARER, timeout=PATIENCE).json()["items"]
+    for item in listed:
+        requests.delete(
+            f"{running.url}/v1/blobs/{quote(item['id'], safe='')}", headers=BEARER, timeout=PATIENCE
+        )
+    assert [(item["id"], item["size"]) for item in listed] == [("kept", 4)]
+    assert sorted(running.pids()) == processes
+    assert "Traceback" not in running.output()[logged:]
+    assert "a fault in request" not in running.output()[logged:]
+
+
+def head(method: str, target: str, *lines: str, token: str = TOKEN) -> bytes:
+    """A request up to its body."""
+    start = [
+        f"{method} {target} HTTP/1.1",
+        "Host: drive",
+        *([f"Authorization: Bearer {token}"] if token else []),
+    ]
+    return "\r\n".join([*start, *lines, "", ""]).encode("latin-1")
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[socket.socket]:
+    address = urlsplit(server.url)
+    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
+        yield connection
+
+
+def send(connection: socket.socket, data: bytes) -> None:
+    """As much of it as the server wants: it may answer and close before the end."""
+    try:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+    except (BrokenPipeError, ConnectionResetError, OSError):
+        pass
+
+
+def received(connection: socket.socket) -> bytes:
+    """All that comes until the server closes. A server that does neither fails the test."""
+    data = b""
+    try:
+        while part := connection.recv(BLOCK):
+            data += part
+    except ConnectionResetError:
+        pass
+    return data
+
+
+def ask(server: Server, data: bytes, methods: str = "") -> list[Answer]:
+    """Sends these bytes, then the end; the answers until the server closes. `methods` says which are HEAD."""
+    with connected(server) as connection:
+        send(connection, data)
+        return parse(received(connection), methods.split())
+
+
+def parse(data: bytes, methods: list[str] | None = None) -> list[Answer]:
+    answers = []
+    while data:
+        block, separator, data = data.partition(b"\r\n\r\n")
+        assert separator, f"an answer without an end: {block[:200]!r}"
+        first, *lines = block.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        status = int(first.split()[1])
+        if status == 100:
+            continue
+        without = status in (204, 304) or (methods or [])[len(answers) : len(answers) + 1] == ["HEAD"]
+        length = 0 if without else int(headers["content-length"])
+        assert len(data) >= length, f"an answer that ends early: {status}"
+        answers.append(Answer(status, headers, data[:length]))
+        data = data[length:]
+    return answers
+
+
+def put(length: int | str, *lines: str, id: str = "x", token: str = TOKEN) -> bytes:
+    return head("PUT", f"/v1/content/{id}", f"Content-Length: {length}", *lines, token=token)
+
+
+def chunked(*lines: str, id: str = "x") -> bytes:
+    return head("PUT", f"/v1/content/{id}", "Transfer-Encoding: chunked", *lines)
+
+
+def chunks(data: bytes, size: int = 100_000) -> bytes:
+    parts = [data[at : at + size] for at in range(0, len(data), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+def delete(server: Server, id: str) -> None:
+    assert requests.delete(f"{server.url}/v1/blobs/{id}", headers=BEARER, timeout=PATIENCE).status_code == 204
+
+
+def assert_problem(answer: Answer, status: int, kind: str) -> None:
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert json.loads(answer.body)["type"] == f"/problems/{kind}"
+
+
+# --- Bodies that end early
+
+
+@pytest.mark.parametrize("length", [1, 100, LEAF + 1, 3 * MIB])
+@pytest.mark.parametrize("arrived", [0.0, 0.5, 0.999999])
+def test_a_body_that_ends_before_its_length_is_400(server: Server, length: int, arrived: float) -> None:
+    body = content(length)[: int(length * arrived)]
+    [answer] = ask(server, put(length) + body)
+    assert_problem(answer, 400, "truncated-body")
+
+
+@pytest.mark.parametrize("size", [0, 5, LEAF + 1, 3 * MIB])
+@pytest.mark.parametrize(
+    "end", [b"", b"5\r\n", b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r\n", b"0", b"0\r\n", b"0\r\nA: b\r\n"]
+)
+def test_a_chunked_body_without_its_end_is_400(server: Server, size: int, end: bytes) -> None:
+    [answer] = ask(server, chunked() + chunks(content(size)) + end)
+    assert answer.status == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_json_body_that_ends_early_is_400(server: Server) -> None:
+    body = b'{"id": "x", "data": "QUE="}'
+    for lines, sent in (
+        ([f"Content-Length: {len(body) + 1}"], body),
+        (["Content-Length: 4000000"], body),
+        (["Transfer-Encoding: chunked"], chunks(body)),
+        (["Transfer-Encoding: chunked"], chunks(body) + b"nonsense\r\n"),
+    ):
+        [answer] = ask(server, head("POST", "/v1/blobs", "Content-Type: application/json", *lines) + sent)
+        assert answer.status == 400
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_many_uploads_that_break_off_leave_nothing(server: Server) -> None:
+    for number in range(12):
+        with connected(server) as connection:
+            opening = put(10 * MIB) if number % 2 else chunked() + b"a00000\r\n"
+            connection.sendall(opening + content(2 * LEAF))
+            # Closing now resets the connection: nothing more is said, not even the end.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_downloads_that_nobody_reads_to_the_end_leave_the_server_calm(server: Server) -> None:
+    url = f"{server.url}/v1/content/big"
+    assert requests.put(url, data=content(12 * MIB), headers=BEARER, timeout=PATIENCE).status_code == 201
+    for target in ("/v1/content/big", "/v1/blobs/big"):
+        for _ in range(4):
+            with connected(server) as connection:
+                connection.sendall(head("GET", target))
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    delete(server, "big")
+
+
+# --- Bodies that are longer, or of two lengths
+
+
+@pytest.mark.parametrize("more", [b"x", b"\r\n", b"GARBAGE" * 1000, b"\0" * 100])
+def test_what_comes_behind_the_announced_length_is_no_part_of_the_blob(server: Server, more: bytes) -> None:
+    first, *others = ask(server, put(5) + b"hello" + more)
+    assert (first.status, json.loads(first.body)["size"]) == (201, 5)
+    assert all(400 <= answer.status < 500 for answer in others)
+    delete(server, "x")
+
+
+def test_what_comes_behind_the_last_chunk_is_no_part_of_the_blob(server: Server) -> None:
+    first, *others = ask(server, chunked() + chunks(b"hello") + b"0\r\n\r\nGARBAGE\r\n\r\n")
+    assert (first.status, json.loads(first.body)["size"]) == (201, 5)
+    assert all(400 <= answer.status < 500 for answer in others)
+    delete(server, "x")
+
+
+def test_trailers_and_extensions_of_chunks_are_passed_over(server: Server) -> None:
+    [answer] = ask(server, chunked() + b'5;a=b;c="d"\r\nhello\r\n00\r\nX-Trailer: a\r\n\r\n')
+    assert (answer.status, json.loads(answer.body)["size"]) == (201, 5)
+    delete(server, "x")
+
+
+SMUGGLED = (
+    b"DELETE /v1/blobs/kept HTTP/1.1\r\nHost: drive\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: 5", "Transfer-Encoding: chunked"],
+        ["Transfer-Encoding: chunked", "Content-Length: 5"],
+        ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5, 6"],
+        ["Content-Length: -5"],
+        ["Content-Length: +5"],
+        ["Content-Length: 0x5"],
+        ["Content-Length: 5_0"],
+        ["Content-Length: five"],
+        ["Content-Length: "],
+        ["Content-Length : 5"],
+        ["Transfer-Encoding: xchunked"],
+        ["Transfer-Encoding: chunked, identity"],
+        ["Transfer-Encoding: chunked, chunked"],
+        ["Transfer-Encoding: gzip, chunked"],
+        ["Transfer-Encoding: gzip"],
+        ["Transfer-Encoding:\x0bchunked"],
+        ["Transfer-Encoding: chunked", "Transfer-Encoding: identity"],
+    ],
+    ids=repr,
+)
+def test_lengths_that_can_be_read_in_two_ways_are_refused(server: Server, lines: list[str]) -> None:
+    first, *others = ask(server, head("PUT", "/v1/content/x", *lines) + b"5\r\nhello\r\n0\r\n\r\n" + SMUGGLED)
+    assert first.status in (400, 415, 501)
+    assert not others
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"zz\r\nhello\r\n0\r\n\r\n",
+        b"-5\r\nhello\r\n0\r\n\r\n",
+        b"+5\r\nhello\r\n0\r\n\r\n",
+        b"0x5\r\nhello\r\n0\r\n\r\n",
+        b"5_0\r\nhello\r\n0\r\n\r\n",
+        b" 5\r\nhello\r\n0\r\n\r\n",
+        b"\r\nhello\r\n0\r\n\r\n",
+        b"5\nhello\n0\n\n",
+        b"5\r\nhelloXX0\r\n\r\n",
+        b"4\r\nhello\r\n0\r\n\r\n",
+        b"6\r\nhello\r\n0\r\n\r\n",
+        b"5;\x01\r\nhello\r\n0\r\n\r\n",
+        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nno trailer\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nContent-Length : 3\r\n\r\n",
+        b"f" * 60 + b"\r\nhello\r\n0\r\n\r\n",
+        b"5" * 20_000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"5;" + b"a" * 20_000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\n" + b"a: b\r\n" * 200_000 + b"\r\n",
+        content(50_000),
+    ],
+    ids=lambda body: repr(body[:16]),
+)
+def test_chunks_that_are_none_are_400_and_end_the_connection(server: Server, body: bytes) -> None:
+    first, *others = ask(server, chunked() + body + SMUGGLED)
+    assert first.status == 400
+    assert first.headers["content-type"] == "application/problem+json"
+    assert not others
+
+
+# --- Answers before the body
+
+
+EARLY = {
+    "not-signed-in": (401, lambda n: put(n, token="wrong")),
+    "blob-exists": (409, lambda n: put(n, id="kept")),
+    "precondition-failed": (412, lambda n: put(n, 'If-Match: "x"')),
+    "unsupported-type": (415, lambda n: head("POST", "/v1/blobs", f"Content-Length: {n}")),
+    "method-not-allowed": (405, lambda n: head("PATCH", "/v1/content/x", f"Content-Length: {n}")),
+    "invalid": (422, lambda n: put(n, "Content-Type: text")),
+}
+
+
+@pytest.mark.parametrize("kind", EARLY)
+@pytest.mark.parametrize("size", [1, 1000, 8 * MIB])
+def test_after_an_early_answer_the_body_is_never_taken_for_a_request(
+    server: Server, kind: str, size: int
+) -> None:
+    status, opening = EARLY[kind]
+    body = (SMUGGLED * (size // len(SMUGGLED) + 1))[:size]
+    first, *others = ask(server, opening(size) + body + head("GET", "/v1/blobs?limit=1"))
+    assert_problem(first, status, kind)
+    assert [answer.status for answer in others] in ([], [200])
+    if size <= 1000:
+        assert others, "a small body costs no connection"
+
+
+def test_a_body_over_the_limit_is_413_at_once(server: Server) -> None:
+    json_type = "Content-Type: application/json"
+    for opening in (
+        head("POST", "/v1/blobs", json_type, f"Content-Length: {4 * MIB + 1}"),
+        put(16 * MIB + 1),
+        put("9" * 100),
+    ):
+        with connected(server) as connection:
+            connection.sendall(opening)  # and not one byte of the body
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(BLOCK)
+            assert_problem(parse(answer)[0], 413, "too-large")
+    for opening, size in (
+        (head("POST", "/v1/blobs", json_type, "Transfer-Encoding: chunked"), 5 * MIB),
+        (chunked(), 17 * MIB),
+    ):
+        following = head("GET", "/v1/blobs?limit=1")
+        first, *others = ask(
+            server, opening + chunks(SMUGGLED * (size // len(SMUGGLED))) + b"0\r\n\r\n" + following
+        )
+        assert_problem(first, 413, "too-large")
+        assert [answer.status for answer in others] in ([], [200])
+
+
+def test_who_expects_100_continue_gets_it_or_a_final_answer(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(put(5, "Expect: 100-continue"))
+        assert connection.recv(BLOCK).startswith(b"HTTP/1.1 100 ")
+        send(connection, b"hello")
+        [answer] = parse(received(connection))
+    assert answer.status == 201
+    delete(server, "x")
+
+    for opening, status in (
+        (put(5, "Expect: 100-continue", token="wrong"), 401),
+        (put(5, "Expect: 100-continue", id="kept"), 409),
+    ):
+        [answer] = ask(server, opening)
+        assert answer.status == status
+    [answer] = ask(server, put(5, "Expect: a miracle") + b"hello")
+    assert answer.status == 417
+
+
+def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
+    answers = ask(
+        server,
+        put(5)
+        + b"hello"
+        + head("GET", "/v1/content/x")
+        + head("HEAD", "/v1/content/x")
+        + head("GET", "/v1/content/x", "Range: bytes=1-2")
+        + head("HEAD", "/v1/blobs/x")
+        + head("GET", "/v1/content/x", "If-None-Match: *")
+        + chunked("If-Match: *")
+        + chunks(b"goodbye")
+        + b"0\r\n\r\n"
+        + head("GET", "/v1/blobs/nothing")
+        + head("GET", "/v1/content/x")
+        + head("DELETE", "/v1/blobs/x")
+        + head("HEAD", "/v1/content/x"),
+        "PUT GET HEAD GET HEAD GET PUT GET GET DELETE HEAD",
+    )
+    assert [answer.status for answer in answers] == [201, 200, 200, 206, 200, 304, 200, 404, 200, 204, 404]
+    assert [answers[n].body for n in (1, 2, 3, 4, 5, 8)] == [b"hello", b"", b"el", b"", b"", b"goodbye"]
+    assert answers[2].headers["content-length"] == "5"
+
+
+# --- Clients that stall
+
+
+def test_stalled_uploads_hold_up_nobody_and_may_still_end_well(server: Server) -> None:
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connected(server)) for _ in range(20)]
+        for number, connection in enumerate(stalled):
+            connection.sendall(put(2 * LEAF, id=f"slow{number}") + content(LEAF))
+        for _ in range(4):
+            assert requests.get(f"{server.url}/v1/blobs", headers=BEARER, timeout=PATIENCE).status_code == 200
+        for connection in stalled[:10]:
+            send(connection, content(LEAF))
+            assert parse(received(connection))[0].status == 201
+    for number in range(10):
+        delete(server, f"slow{number}")
+
+
+def test_a_request_that_comes_byte_by_byte_is_understood(server: Server) -> None:
+    with connected(server) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        request = chunked() + b"5\r\nhello\r\n0\r\n\r\n"
+        for at in range(len(request)):
+            connection.sendall(request[at : at + 1])
+        connection.shutdown(socket.SHUT_WR)
+        [answer] = parse(received(connection))
+    assert answer.status == 201
+    delete(server, "x")
+
+
+# --- Targets and headers
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/v1/content/%FF", 400),
+        ("/v1/content/%C3%28", 400),
+        ("/v1/content/%ED%A0%80", 400),
+        ("/v1/content/a\xe4", 400),
+        ("/v1/content/a\x01b", 400),
+        ("/v1/content/a\tb", 400),
+        ("/v1/content/a b", 400),
+        ("/v1/content/a#b", 400),
+        ("/v1/content/a?filename=%FF", 400),
+        ("/v1/content/a%00b", 422),
+        ("/v1/content/a%0Ab", 422),
+        ("/v1/content/a%0A", 422),
+        ("/v1/content/a%0D%0AX-Evil:%201", 422),
+        ("/v1/content/..", 422),
+        ("/v1/content/../blobs", 422),
+        ("/v1/content/%2E%2E/%2e", 422),
+        ("/v1/content/a/./b", 422),
+        ("/v1/content/" + "a" * 1025, 422),
+        ("/v1/content/" + "%F0%9F%98%80" * 1025, 422),
+        ("/v1/content/" + "a" * 17_000, 414),
+        ("/../../etc/passwd", 404),
+        ("/v1/content", 404),
+        ("*", 400),
+        ("", 400),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_target_that_names_no_blob_stores_none(server: Server, target: str, status: int) -> None:
+    [answer] = ask(server, head("PUT", target, "Content-Length: 5") + b"hello")
+    assert answer.status == status
+    assert "x-evil" not in answer.headers
+
+
+@pytest.mark.parametrize("id", ["/lead", "a//b", "trailing/", "😀" * 1024, "a%b", "?#", "x" * 1024])
+@pytest.mark.parametrize("safe", ["", "/"], ids=["slashes as %2F", "slashes as they are"])
+def test_odd_ids_survive_the_whole_way(server: Server, id: str, safe: str) -> None:
+    for target in (f"/v1/content/{quote(id, safe=safe)}", f"{server.url}/v1/content/{quote(id, safe=safe)}"):
+        [answer] = ask(server, head("PUT", target, "Content-Length: 5") + b"hello")
+        assert (answer.status, json.loads(answer.body)["id"]) == (201, id)
+        location = answer.headers["location"]
+        got, gone = ask(server, head("GET", target) + head("DELETE", location))
+        assert (got.body, gone.status) == (b"hello", 204)
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),
+        b"GET\r\n\r\n",
+        b"GET /v1/blobs\r\n\r\n",
+        b"GET /v1/blobs HTTP/9.9\r\n\r\n",
+        b"get /v1/blobs HTTP/1.1\r\n\r\n",
+        b"GET  /v1/blobs  HTTP/1.1\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\n folded: yes\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nA: b\r\n c\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nA: \0\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\n: b\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nA: " + b"b" * 100_000 + b"\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nAuthorization: Bearer \xff\xfe\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1\r\nAuthorization: Bearer\r\n\r\n",
+        b"GET /v1/blobs HTTP/1.1",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"A" * 100_000,
+    ],
+    ids=lambda data: repr(data[:40]),
+)
+def test_what_is_no_request_gets_a_client_error_or_nothing(server: Server, request_bytes: bytes) -> None:
+    for answer in ask(server, request_bytes):
+        assert 400 <= answer.status < 500 or answer.status == 505
+        assert TOKEN.encode() not in answer.body
+
+
+def test_random_bytes_in_random_places_do_no_harm(server: Server) -> None:
+    chance = random.Random(20)
+    whole = put(5) + b"hello"
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for _ in range(chance.randint(1, 4)):
+            at = chance.randrange(len(damaged))
+            damaged[at : at + chance.randint(0, 3)] = chance.randbytes(chance.randint(0, 3))
+        for answer in ask(server, bytes(damaged)):
+            assert answer.status < 500 or answer.status in (501, 505), (bytes(damaged), answer)
+    listed = requests.get(f"{server.url}/v1/blobs", headers=BEARER, timeout=PATIENCE).json()["items"]
+    for item in listed:
+        if item["id"] != "kept":
+            assert item["size"] <= 5
+            delete(server, quote(item["id"], safe=""))

@@ -1,0 +1,276 @@
+"""Moving between backends: every byte compared, interrupted anywhere, run again."""
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from simpledrive.errors import Invalid, StorageFull, StorageRefused, StorageUnavailable
+from simpledrive.keys import SERVER
+from simpledrive.migration import Plan
+from simpledrive.parts import Parts
+from tests.drives import (
+    check,
+    digest_of,
+    fetch,
+    flip,
+    keep,
+    lose,
+    objects,
+    replace,
+    replicas,
+    trust_no_more,
+    versions,
+)
+from tests.sources import content
+
+
+def move(parts: Parts, source: str = "local", target: str = "database") -> dict[str, str | None]:
+    """Runs a migration; for each content what went wrong."""
+    return {done.sha256: done.why for done in parts.migration.run(source, target)}
+
+
+def homes(parts: Parts) -> set[str]:
+    return {blob.storage_backend for blob in parts.listing.page(SERVER).blobs}
+
+
+def test_everything_moves_there_and_back(any_parts: Parts) -> None:
+    sizes = (0, 1, 300_000, 3 << 20)
+    contents = {f"of {size}": content(size) for size in sizes}
+    for id, data in contents.items():
+        keep(any_parts, id, data)
+    for source, target in (("local", "database"), ("database", "local")) * 2:
+        assert any_parts.migration.plan(source, target) == Plan(4, sum(sizes), 4)
+        assert set(move(any_parts, source, target).values()) == {None}
+        assert homes(any_parts) == {target}
+        for id, data in contents.items():
+            assert fetch(any_parts, id) == data
+        assert any_parts.migration.plan(source, target) == Plan(0, 0, 0)
+        check(any_parts)
+
+
+def test_earlier_versions_and_the_trash_move_too(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"first")
+    replace(any_parts, "a", b"second")
+    keep(any_parts, "b", b"third")
+    any_parts.drive.delete(SERVER, "b")
+    assert any_parts.migration.plan("local", "database") == Plan(3, 16, 3)
+    assert len(move(any_parts)) == 3
+    assert {aside.storage_backend for id in "ab" for aside in versions(any_parts, id)} == {"database"}
+    any_parts.drive.restore(SERVER, "b")
+    assert fetch(any_parts, "b") == b"third"
+    check(any_parts)
+
+
+def test_a_move_reads_back_retires_the_old_and_counts_a_change(any_parts: Parts) -> None:
+    before = keep(any_parts, "a", b"bytes")
+    move(any_parts)
+    new, old = replicas(any_parts)
+    assert new.verified_at is not None
+    assert (new.retired_at, old.retired_at is not None) == (None, True)
+    assert any_parts.drive.describe(SERVER, "a").version == before.version + 1
+
+
+def test_moving_back_before_the_sweep_copies_nothing(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    kept = objects(any_parts, "local")
+    move(any_parts)
+    move(any_parts, "database", "local")
+    assert objects(any_parts, "local") == kept
+    assert [row.retired_at is None for row in replicas(any_parts)] == [False, True]
+
+
+def test_a_plan_changes_nothing(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    any_parts.migration.plan("local", "database")
+    assert homes(any_parts) == {"local"}
+    assert objects(any_parts, "database") == set()
+
+
+def test_unknown_backends_are_refused_with_the_known_ones(parts: Parts) -> None:
+    for source, target in (("local", "nowhere"), ("nowhere", "local"), ("local", "local")):
+        with pytest.raises(Invalid):
+            parts.migration.plan(source, target)
+        with pytest.raises(Invalid):
+            next(parts.migration.run(source, target))
+
+
+def test_a_corrupt_source_is_reported_and_copied_nowhere(any_parts: Parts) -> None:
+    contents = [content(300_000, seed) for seed in range(5)]
+    for seed, data in enumerate(contents):
+        keep(any_parts, f"{seed}", data)
+    flip(any_parts, contents[2], "local", 299_999)
+    lose(any_parts, contents[4], "local")
+    told = move(any_parts)
+    assert [told[digest_of(data)] is None for data in contents] == [True, True, False, True, False]
+    assert "local" in (told[digest_of(contents[2])] or "")
+    assert len(objects(any_parts, "database")) == 3
+    for seed in (0, 1, 3):
+        assert fetch(any_parts, f"{seed}") == contents[seed]
+        assert any_parts.drive.describe(SERVER, f"{seed}").storage_backend == "database"
+    assert [row.bad_at is not None for row in replicas(any_parts, contents[2])] == [True]
+    # The bytes come again: then they move.
+    for seed in (2, 4):
+        keep(any_parts, f"again {seed}", contents[seed])
+    assert set(move(any_parts).values()) == {None}
+    assert homes(any_parts) == {"database"}
+    check(any_parts)
+
+
+def test_a_corrupt_copy_at_the_target_is_not_taken_for_one(any_parts: Parts) -> None:
+    for harm in (flip, lambda *a: lose(*a[:3]), lambda *a: trust_no_more(*a[:3])):
+        data = content(300_000, id(harm))
+        keep(any_parts, f"a {id(harm)}", data, "local")
+        keep(any_parts, f"b {id(harm)}", data, "database")
+        harm(any_parts, data, "database", 7)
+        assert move(any_parts) == {digest_of(data): None}
+        assert fetch(any_parts, f"a {id(harm)}") == fetch(any_parts, f"b {id(harm)}") == data
+    check(any_parts)
+
+
+def test_a_target_that_is_full_takes_what_it_can(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [content(1000 * (seed + 1), seed) for seed in range(6)]
+    for seed, data in enumerate(contents):
+        keep(any_parts, f"{seed}", data)
+    storage = any_parts.backends.use("database")
+    put = storage.put
+
+    def small_only(key, source) -> None:
+        if source.size > 3000:
+            raise StorageFull("database", "put", "no room")
+        put(key, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put", small_only)
+        told = move(any_parts)
+    assert sorted(why is None for why in told.values()) == [False] * 3 + [True] * 3
+    check(any_parts)
+    assert set(move(any_parts).values()) == {None}
+    assert homes(any_parts) == {"database"}
+    check(any_parts)
+
+
+def test_a_target_that_does_not_answer_when_read_back_is_not_switched_to(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(any_parts, "a", b"bytes")
+    keep(any_parts, "b", b"bytes", "database")
+
+    def down(*_: object) -> None:
+        raise StorageUnavailable("database", "open", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(any_parts.backends.use("database"), "open", down)
+        assert "no answer" in str(move(any_parts)[digest_of(b"bytes")])
+    assert any_parts.drive.describe(SERVER, "a").storage_backend == "local"
+    assert [row.bad_at for row in replicas(any_parts)] == [None, None]
+    check(any_parts)
+
+
+def test_a_target_that_garbles_what_it_is_given_is_never_switched_to(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(any_parts, "a", b"bytes")
+    storage = any_parts.backends.use("database")
+    opened = storage.open
+
+    class Garbled:
+        def __init__(self, reader) -> None:
+            self._reader = reader
+
+        def read(self, size: int, /) -> bytes:
+            return self._reader.read(size).swapcase()
+
+        def close(self) -> None:
+            self._reader.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "open", lambda *arguments: Garbled(opened(*arguments)))
+        assert "reads back wrong" in str(move(any_parts)[digest_of(b"bytes")])
+    assert fetch(any_parts, "a") == b"bytes"
+    assert objects(any_parts, "database") == set()
+    check(any_parts)
+
+
+def test_what_is_deleted_meanwhile_is_no_failure(make_app: Callable[..., Flask]) -> None:
+    parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
+    for seed in range(4):
+        keep(parts, f"{seed}", content(1000, seed))
+    moving = parts.migration.run("local", "database")
+    assert next(moving).records == 1
+    for seed in range(4):
+        parts.drive.delete(SERVER, f"{seed}")
+    parts.upkeep.sweep()
+    assert [(done.records, done.why) for done in moving] == [(0, None)] * 3
+    parts.upkeep.sweep()
+    assert replicas(parts) == []
+    assert objects(parts, "database") == set()
+
+
+def test_what_is_deleted_during_its_own_copy_leaves_nothing_behind(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
+    keep(parts, "a", b"bytes")
+    read_back = parts.migration._read_back
+
+    def slow(provided) -> None:
+        read_back(provided)
+        parts.drive.delete(SERVER, "a")
+        parts.upkeep.sweep()
+
+    monkeypatch.setattr(parts.migration, "_read_back", slow)
+    assert move(parts) == {digest_of(b"bytes"): None}
+    parts.upkeep.sweep()
+    assert replicas(parts) == []
+    assert objects(parts, "local") == objects(parts, "database") == set()
+    check(parts)
+
+
+def test_what_is_stored_at_the_source_meanwhile_is_there_and_the_next_run_takes_it(any_parts: Parts) -> None:
+    for seed in range(4):
+        keep(any_parts, f"{seed}", content(1000, seed))
+    moving = any_parts.migration.run("local", "database")
+    for seed in range(4):
+        next(moving)
+        keep(any_parts, f"new {seed}", content(1000, 10 + seed), "local")
+    assert all(done.why is None for done in moving)
+    assert set(move(any_parts).values()) <= {None}
+    assert homes(any_parts) == {"database"}
+    assert len(any_parts.listing.page(SERVER).blobs) == 8
+    check(any_parts)
+
+
+def test_an_interruption_leaves_a_whole_drive(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {f"{seed}": content(300_000, seed) for seed in range(5)}
+    for id, data in contents.items():
+        keep(any_parts, id, data)
+    read_back, calls = any_parts.migration._read_back, []
+
+    def interrupted(provided) -> None:
+        calls.append(provided)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        read_back(provided)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(any_parts.migration, "_read_back", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            move(any_parts)
+    assert len(objects(any_parts, "database")) == 2
+    assert any_parts.migration.plan("local", "database").contents == 3
+    check(any_parts)
+    assert len(move(any_parts)) == 3
+    for id, data in contents.items():
+        assert fetch(any_parts, id) == data
+    check(any_parts)
+
+
+def test_a_target_of_another_drive_is_refused(make_app: Callable[..., Flask], tmp_path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    backends = {name: {"kind": "local", "path": str(elsewhere)} for name in ("one", "two")}
+    parts: Parts = make_app(backends=backends).extensions["simpledrive"]
+    keep(parts, "a", b"bytes", "one")
+    with pytest.raises(StorageRefused, match="another drive or backend"):
+        move(parts, "one", "two")
+    assert fetch(parts, "a") == b"bytes"
