@@ -4,6 +4,7 @@ Anything here can be overridden at start: GUNICORN_CMD_ARGS="--access-logfile -"
 """
 
 import os
+import resource
 import signal
 import sys
 
@@ -44,6 +45,10 @@ limit_request_field_size = 8190
 
 # The heartbeat touches a file; on a busy disk that touch can stall the worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+# Each connection and each body in staging is an open file, and the usual soft limit is 1,024.
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 # gunicorn would open a control socket under the home directory.
 control_socket_disable = True

@@ -104,7 +104,7 @@ class Drive:
         backend: str,
         replaces: Condition | None,
     ) -> tuple[Blob, bool]:
-        while True:
+        for _ in range(ATTEMPTS):
             provided = self.replicas.provide(staged.source, staged.pieces, backend)
             try:
                 blob, used, is_new = self._record(caller, staged, described, provided, replaces)
@@ -116,6 +116,7 @@ class Drive:
                 raise
             self.replicas.settle(provided, used)
             return blob, is_new
+        raise Busy("These bytes are being stored and deleted too often at this moment.")
 
     def _record(
         self,

@@ -51,12 +51,12 @@ class Reading:
         at = start
         # By storage key, the byte at which it is no use to ask a replica; behind that it may be asked again.
         failed: dict[str, int] = {}
-        silent: StorageError | None = None
+        silent: dict[str, StorageError] = {}  # those of which it is open what they hold
         while at < stop:
             replica, began = self._next(sha256, home, failed, at), at
             if replica is None:
-                if silent is not None:
-                    raise silent
+                if silent:
+                    raise next(iter(silent.values()))
                 log.error("no replica of %s holds the right bytes", sha256)
                 raise IntegrityFault("The bytes of this blob are gone or altered. This is not your doing.")
             try:
@@ -67,7 +67,9 @@ class Reading:
             except (StorageError, WrongBytes) as error:
                 # A transfer that broke may go on where it was, as long as it gets further each time.
                 failed[replica.storage_key] = began if isinstance(error, StorageUnavailable) else at
-                silent = self._judge(replica, at, error) or silent
+                silent.pop(replica.storage_key, None)
+                if (silence := self._judge(replica, at, error)) is not None:
+                    silent[replica.storage_key] = silence
 
     def _next(self, sha256: str, home: str, failed: dict[str, int], at: int) -> Replica | None:
         """The best replica to read from this byte on: home first, those that failed late, marked bad last.

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 CUTS = ("before", "after", "during")
-"""The server never sees the COMMIT; or has done it; or gets it after the client was cut off and has looked."""
+"""The server never sees the COMMIT; has done it; or gets it when the client was cut off and has looked."""
 
 WRITES = (b"INSERT INTO", b"UPDATE ", b"DELETE FROM")
 TERMINATE = b"X\0\0\0\4"
@@ -86,7 +86,9 @@ class CuttingProxy:
             return cut
 
 
-def _cut(cut: str, client: socket.socket, server: socket.socket, commit: bytes, back: threading.Thread) -> None:
+def _cut(
+    cut: str, client: socket.socket, server: socket.socket, commit: bytes, back: threading.Thread
+) -> None:
     if cut == "before":
         return
     if cut == "during":

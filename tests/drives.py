@@ -64,7 +64,9 @@ def objects(parts: Parts, backend: str) -> set[str]:
 def check(parts: Parts) -> None:
     """What must hold of every drive at rest: no record without its bytes, and counters that are right."""
     sums = select(Replica.storage_backend, func.count(), func.sum(Replica.size))
-    counted = select(BackendUsage.storage_backend, func.sum(BackendUsage.replicas), func.sum(BackendUsage.bytes))
+    counted = select(
+        BackendUsage.storage_backend, func.sum(BackendUsage.replicas), func.sum(BackendUsage.bytes)
+    )
     real, known = parts.database.read(
         lambda session: (
             session.execute(sums.group_by(Replica.storage_backend)).all(),

@@ -219,7 +219,7 @@ NAMES = {
     "😀": "filename=\"_\"; filename*=UTF-8''%F0%9F%98%80",
     "it's (1)*;=,.txt": 'filename="it\'s (1)*;=,.txt"',
     "é's (1)*.txt": "filename=\"_'s (1)*.txt\"; filename*=UTF-8''%C3%A9%27s%20%281%29%2A.txt",
-    "x\u2028line\u202egpj.exe": "filename=\"x_line_gpj.exe\"; filename*=UTF-8''x%E2%80%A8line%E2%80%AEgpj.exe",
+    "x\u2028y\u202egpj.exe": "filename=\"x_y_gpj.exe\"; filename*=UTF-8''x%E2%80%A8y%E2%80%AEgpj.exe",
 }
 
 

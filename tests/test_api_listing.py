@@ -44,9 +44,12 @@ def ids(answer: TestResponse) -> list[str]:
 def walk(client: FlaskClient, **query: object) -> Iterator[list[str]]:
     answer = page(client, **query)
     yield ids(answer)
-    while (cursor := answer.json["next_cursor"]) is not None:
+    for _ in range(100):
+        if (cursor := answer.json["next_cursor"]) is None:
+            return
         answer = page(client, **query, cursor=cursor)
         yield ids(answer)
+    raise AssertionError("a listing without an end")
 
 
 def test_an_empty_drive_has_an_empty_page(client: FlaskClient) -> None:
@@ -157,8 +160,6 @@ def test_a_listing_is_stable_while_blobs_come_and_go(client: FlaskClient) -> Non
                 client.delete(f"/v1/blobs/{gone}")
         if last in ("k05", "k11") or "-new" in last:
             client.delete(f"/v1/blobs/{last}")  # the very blob that the cursor names
-        if len(seen) > 100:
-            break
     assert len(seen) == len(set(seen))
     assert [id for id in seen if id in stays] == stays
 

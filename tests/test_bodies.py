@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import json
 import socket
 import threading
@@ -423,3 +424,15 @@ def test_many_large_json_bodies_at_once_stay_below_the_ceiling(make_server: Call
     assert {item["sha256"] for item in listed} == {hashlib.sha256(content(size)).hexdigest()}
     # Beside the budget: what each request takes whatever its size, and what the allocator keeps.
     assert peak - before < ceiling + 64 * MIB, f"{(peak - before) / MIB:.0f} MiB over {before / MIB:.0f}"
+
+
+def test_of_a_form_with_many_small_files_few_wait_in_memory(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "FILES_IN_MEMORY", 2)
+    staging = app.extensions["simpledrive"].settings.staging_path
+    form = {"file": [(io.BytesIO(b"x"), f"{number}.txt") for number in range(5)]}
+    with app.test_request_context("/drive/upload", method="POST", data=form) as context:
+        assert len(context.request.files.getlist("file")) == 5
+        assert len(list(staging.glob("*.part"))) == 3
+    assert list(staging.glob("*.part")) == []

@@ -1,12 +1,16 @@
 """The connection to PostgreSQL breaks around COMMIT, and nobody has told us whether it counted."""
 
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import pytest
 from flask import Flask
+from sqlalchemy.orm import Session
 
+from simpledrive import drive
 from simpledrive.errors import BlobNotFound
 from simpledrive.keys import SERVER
+from simpledrive.models import Blob
 from simpledrive.parts import Parts
 from tests.cutting import CUTS, CuttingProxy, cutting_proxy
 from tests.drives import check, fetch, keep, objects, replace, replicas, versions
@@ -27,7 +31,9 @@ def parts(proxy: CuttingProxy, make_app: Callable[..., Flask]) -> Parts:
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_every_change_happens_exactly_once_and_is_answered(parts: Parts, proxy: CuttingProxy, cut: str) -> None:
+def test_every_change_happens_exactly_once_and_is_answered(
+    parts: Parts, proxy: CuttingProxy, cut: str
+) -> None:
     def cutting(change: Callable[[], object]) -> object:
         proxy.arm(cut)
         answer = change()
@@ -70,4 +76,27 @@ def test_a_move_is_made_once(parts: Parts, proxy: CuttingProxy, cut: str, tmp_pa
     assert {row.storage_backend for row in replicas(parts, data)} == {"local", "database"}
     assert parts.drive.describe(SERVER, "a").storage_backend == "database"
     assert len(objects(parts, "database")) == 2
+    check(parts)
+
+
+def test_what_was_deleted_before_we_could_look_does_not_come_back(
+    parts: Parts, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored, the answer lost, deleted by somebody else; then we look whether it was stored."""
+    look, looks = drive._version, []
+
+    def late(session: Session, mark: UUID) -> Blob | None:
+        looks.append(mark)
+        if len(looks) == 1:
+            parts.drive.delete(SERVER, "a")
+        return look(session, mark)
+
+    monkeypatch.setattr(drive, "_version", late)
+    proxy.arm("after")
+    assert keep(parts, "a", b"bytes").version == 1
+    assert proxy.has_cut
+    assert len(looks) == 1
+    with pytest.raises(BlobNotFound):
+        fetch(parts, "a")
+    assert [aside.deleted for aside in versions(parts, "a")] == [True]
     check(parts)

@@ -10,16 +10,14 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
-from sqlalchemy import update
 
 from simpledrive.keys import SERVER
-from simpledrive.models import Replica
 from simpledrive.parts import Parts
+from simpledrive.storage.base import new_key
 from tests.apps import TOKEN, settings_for
 from tests.drives import check, fetch, flip, keep, objects, replicas
 from tests.servers import ROOT, wait_for
 from tests.sources import content, source_of
-from simpledrive.storage.base import new_key
 
 MIGRATE = ("drive", "migrate-backend")
 
@@ -85,14 +83,14 @@ def test_interrupted_in_the_middle_and_run_again(
     environ |= {"INSTANCE_PATH": str(settings_for(tmp_path).instance_path), "API_TOKEN": TOKEN}
     command = [sys.executable, "-m", "flask", "--app", "wsgi", *MIGRATE, "local", "database"]
     interrupted = 0
-    for round in range(20):
+    for turn in range(20):
         process = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         if interrupted < 3:
             before = homes(parts).count("database")
-            goal = before + 1 + round
-            wait_for(lambda: homes(parts).count("database") >= goal or process.poll() is not None, "some moves")  # noqa: B023
+            goal = before + 1 + turn
+            wait_until_moved(parts, goal, process)
             process.send_signal(how)
         output, _ = process.communicate(timeout=60)
         assert "Traceback" not in output
@@ -110,8 +108,8 @@ def test_interrupted_in_the_middle_and_run_again(
     check(parts)
 
 
-def retire_all(parts: Parts, moment) -> None:
-    parts.database.write(lambda session: session.execute(update(Replica).values(retired_at=moment)))
+def wait_until_moved(parts: Parts, goal: int, process: "subprocess.Popen[str]") -> None:
+    wait_for(lambda: homes(parts).count("database") >= goal or process.poll() is not None, "some moves")
 
 
 def test_sweeping_says_what_it_removed(make_app: Callable[..., Flask]) -> None:
@@ -183,7 +181,12 @@ def test_commands_on_a_database_without_tables_say_what_to_do(tmp_path: Path) ->
     for arguments in (("sweep",), ("migrate-backend", "local", "database")):
         result = subprocess.run(
             [sys.executable, "-m", "flask", "--app", "wsgi", "drive", *arguments],
-            cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False,
+            cwd=ROOT,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert result.returncode != 0
         assert "Traceback" not in result.stderr

@@ -96,17 +96,25 @@ def test_a_full_disk_refuses_and_loses_nothing_and_goes_on_by_itself(make_disk: 
     refused = {}
     for n in range(3):
         for backend in ("local", "database"):
-            refused[f"large {backend} {n}"] = put(server, f"large {backend} {n}", content(2 * MIB, n), backend)
+            refused[f"large {backend} {n}"] = put(
+                server, f"large {backend} {n}", content(2 * MIB, n), backend
+            )
             refused[f"small {backend} {n}"] = put(server, f"small {backend} {n}", content(5000, n), backend)
         refused[f"json {n}"] = post(server, f"json {n}", content(5000, 9 + n))
     for id, answer in refused.items():
         assert answer.status_code == 507, f"{id}: {answer.status_code} {answer.text}"
         assert answer.headers["Content-Type"] == "application/problem+json"
-        assert answer.json()["type"] in ("/problems/staging-full", "/problems/storage-full", "/problems/database-full")
+        assert answer.json()["type"] in (
+            "/problems/staging-full",
+            "/problems/storage-full",
+            "/problems/database-full",
+        )
 
     with ThreadPoolExecutor(16) as pool:
         for id, answer in zip(before, pool.map(lambda id: get(server, id), before), strict=True):
-            assert (answer.status_code, answer.content == before[id]) == (200, True), f"{id}: {answer.text[:300]}"
+            assert (answer.status_code, answer.content == before[id]) == (200, True), (
+                f"{id}: {answer.text[:300]}"
+            )
     for id in refused:
         assert get(server, id).status_code == 404
     page = requests.get(f"{server.url}/v1/blobs", headers=BEARER, timeout=30).json()
@@ -121,7 +129,9 @@ def test_a_full_disk_refuses_and_loses_nothing_and_goes_on_by_itself(make_disk: 
     assert "Traceback" not in server.output()
 
 
-def test_refused_uploads_leave_no_bytes_on_the_full_disk(make_disk: Callable[..., Disk], tmp_path: Path) -> None:
+def test_refused_uploads_leave_no_bytes_on_the_full_disk(
+    make_disk: Callable[..., Disk], tmp_path: Path
+) -> None:
     """Else a disk that is nearly full would be filled for good by the attempts."""
     disk = make_disk("blobs", "16m", LOCAL_STORAGE_PATH=tmp_path / "blobs")
     server = disk.server
@@ -134,7 +144,9 @@ def test_refused_uploads_leave_no_bytes_on_the_full_disk(make_disk: Callable[...
     assert get(server, "fits").content == content(9 * MIB)
 
 
-def test_a_folder_that_may_not_be_written_to_is_told_so(make_disk: Callable[..., Disk], tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_to_is_told_so(
+    make_disk: Callable[..., Disk], tmp_path: Path
+) -> None:
     disk = make_disk("blobs", LOCAL_STORAGE_PATH=tmp_path / "blobs", STAGING_PATH=tmp_path / "staging")
     server = disk.server
     assert put(server, "before", content(MIB)).status_code == 201
@@ -149,7 +161,9 @@ def test_a_folder_that_may_not_be_written_to_is_told_so(make_disk: Callable[...,
     assert put(server, "after", content(MIB, 7)).status_code == 201
 
 
-def test_an_unwritable_folder_stops_the_start_with_a_sentence(make_disk: Callable[..., Disk], tmp_path: Path) -> None:
+def test_an_unwritable_folder_stops_the_start_with_a_sentence(
+    make_disk: Callable[..., Disk], tmp_path: Path
+) -> None:
     with pytest.raises(AssertionError):
         make_disk("blobs", "1m,ro", LOCAL_STORAGE_PATH=tmp_path / "blobs")
     output = (tmp_path / "server.log").read_text()

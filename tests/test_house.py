@@ -51,7 +51,18 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WEB = {"flask", "flask_migrate", "flask_wtf", "werkzeug", "click"}
 FACES = {"__init__", "http", "api", "ui", "cli", "start"}
-SHAPELESS = {"utils", "util", "helpers", "helper", "services", "service", "repositories", "repository", "common", "misc"}
+SHAPELESS = {
+    "utils",
+    "util",
+    "helpers",
+    "helper",
+    "services",
+    "service",
+    "repositories",
+    "repository",
+    "common",
+    "misc",
+}
 
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 
@@ -83,7 +94,11 @@ def imported(tree: ast.AST) -> Iterator[str]:
             module = node.module or ""
             for alias in node.names:
                 names = tuple(f"{module}.{alias.name}".split(".")[1:])
-                yield f"{module}.{alias.name}" if module.startswith("simpledrive") and is_module(names) else module
+                yield (
+                    f"{module}.{alias.name}"
+                    if module.startswith("simpledrive") and is_module(names)
+                    else module
+                )
 
 
 def faults(names: tuple[str, ...], source: str) -> list[str]:

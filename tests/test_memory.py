@@ -50,7 +50,9 @@ class Peak:
         self._idle = self._highest()
 
     def _highest(self) -> int:
-        found = [re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()) for pid in self._pids]
+        found = [
+            re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text()) for pid in self._pids
+        ]
         return sum(int(match[1]) * 1024 for match in found if match)
 
     def rise(self) -> int:
@@ -103,7 +105,8 @@ def upload(server: Server, backend: str, size: int) -> None:
         assert page.ok
         fields = {"csrf_token": csrf_token(page), "folder": "", "storage_backend": backend}
         head = "".join(
-            f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
+            f'--edge\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
         )
         head += '--edge\r\nContent-Disposition: form-data; name="file"; filename="large"\r\n'
         head += "Content-Type: application/octet-stream\r\n\r\n"
@@ -126,7 +129,11 @@ def csrf_token(page: requests.Response) -> str:
 @pytest.mark.parametrize("backend", ["local", "database"])
 @pytest.mark.parametrize("way", [put, upload])
 def test_storing_and_fetching_take_little_memory(
-    idle: Server, way: Callable[..., None], backend: str, size: int, record_property: Callable[[str, object], None]
+    idle: Server,
+    way: Callable[..., None],
+    backend: str,
+    size: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     expected = size, endless_source(size).sha256
     peak = Peak(idle)

@@ -266,6 +266,27 @@ def test_an_interruption_leaves_a_whole_drive(any_parts: Parts, monkeypatch: pyt
     check(any_parts)
 
 
+def test_a_copy_that_somebody_else_made_meanwhile_is_read_back_too(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(any_parts, "a", b"bytes")
+    read_back, read = any_parts.migration._read_back, []
+
+    def slow(provided) -> None:
+        read_back(provided)
+        read.append(provided.key)
+        if len(read) == 1:
+            keep(any_parts, "b", b"bytes", "database")
+
+    monkeypatch.setattr(any_parts.migration, "_read_back", slow)
+    assert move(any_parts) == {digest_of(b"bytes"): None}
+    there = next(row for row in replicas(any_parts) if row.storage_backend == "database")
+    assert read[-1] == there.storage_key != read[0]
+    assert objects(any_parts, "database") == {there.storage_key}
+    assert homes(any_parts) == {"database"}
+    check(any_parts)
+
+
 def test_a_target_of_another_drive_is_refused(make_app: Callable[..., Flask], tmp_path) -> None:
     elsewhere = tmp_path / "elsewhere"
     backends = {name: {"kind": "local", "path": str(elsewhere)} for name in ("one", "two")}

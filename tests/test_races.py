@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import requests
@@ -24,7 +25,9 @@ X, Y = content(300_000, 1), content(300_000, 2)
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest) -> dict[str, object]:
     """Nothing is kept that nothing needs: whatever may be swept is swept at once."""
-    database = {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_database")}
+    database = (
+        {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_database")}
+    )
     return {"sweep_grace": 0, "history_days": 0, **database}
 
 
@@ -60,6 +63,10 @@ def together(*works: Callable[[], object]) -> list[object]:
         return list(pool.map(run, works))
 
 
+def always(_: object) -> bool:
+    return True
+
+
 def all_well(answers: list[object]) -> None:
     for answer in answers:
         if isinstance(answer, Exception):
@@ -69,7 +76,8 @@ def all_well(answers: list[object]) -> None:
 def test_of_two_that_create_one_id_one_wins(pair: tuple[Parts, Parts]) -> None:
     for number in range(25):
         id = f"of round {number}"
-        answers = together(*(lambda parts=parts: keep(parts, id, X + parts_id) for parts, parts_id in zip(pair, (b"1", b"2"), strict=True)))
+        first, second = partial(keep, pair[0], id, X + b"1"), partial(keep, pair[1], id, X + b"2")
+        answers = together(first, second)
         assert sorted(type(answer).__name__ for answer in answers) == ["Blob", "BlobExists"], answers
         assert fetch(pair[0], id)[:-1] == X
     assert len(objects(pair[0], "local")) == len(replicas(pair[0]))
@@ -80,14 +88,14 @@ def test_of_two_requests_for_one_id_one_is_201_and_one_409(
 ) -> None:
     server = make_server(**{name.upper(): value for name, value in settings.items()})
     for number in range(10):
-        put = lambda: requests.put(f"{server.url}/v1/content/{number}", X, headers=BEARER, timeout=30).status_code  # noqa: B023, E731
-        assert sorted(together(put, put)) == [201, 409]
+        put = partial(requests.put, f"{server.url}/v1/content/{number}", X, headers=BEARER, timeout=30)
+        assert sorted(answer.status_code for answer in together(put, put)) == [201, 409]
 
 
 def test_the_same_bytes_stored_at_once_are_kept_once(pair: tuple[Parts, Parts]) -> None:
     for number in range(25):
         data = content(1000, number)
-        all_well(together(*(lambda n=n: keep(pair[n % 2], f"{number} {n}", data) for n in range(4))))  # noqa: B023
+        all_well(together(*(partial(keep, pair[n % 2], f"{number} {n}", data) for n in range(4))))
         (row,) = replicas(pair[0], data)
         assert {key for key in objects(pair[0], "local") if key.startswith(row.sha256)} == {row.storage_key}
 
@@ -96,7 +104,8 @@ def test_every_replacement_at_once_counts(pair: tuple[Parts, Parts]) -> None:
     """Who waited for a version that was replaced meanwhile finds its successor, not nothing."""
     keep(pair[0], "a", b"the first")
     for number in range(25):
-        all_well(together(*(lambda n=n: replace(pair[n % 2], "a", b"%d %d" % (number, n)) for n in range(4))))  # noqa: B023
+        writers = (partial(replace, pair[n % 2], "a", b"%d %d" % (number, n)) for n in range(4))
+        all_well(together(*writers))
     assert pair[0].drive.describe(SERVER, "a").version == 101
     assert [aside.version for aside in versions(pair[0], "a")] == list(range(1, 101))
 
@@ -104,19 +113,16 @@ def test_every_replacement_at_once_counts(pair: tuple[Parts, Parts]) -> None:
 def test_a_blob_that_is_being_replaced_can_be_deleted(pair: tuple[Parts, Parts]) -> None:
     first, second = pair
     for number in range(25):
-        keep(first, "a", b"%d" % number, replaces=lambda _: True)
-        all_well(
-            together(
-                lambda: keep(first, "a", b"new %d" % number, replaces=lambda _: True),  # noqa: B023
-                lambda: second.drive.delete(SERVER, "a"),
-            )
-        )
+        keep(first, "a", b"%d" % number, replaces=always)
+        change = partial(keep, first, "a", b"new %d" % number, replaces=always)
+        all_well(together(change, lambda: second.drive.delete(SERVER, "a")))
 
 
 def test_create_or_replace_at_once_never_refuses(pair: tuple[Parts, Parts]) -> None:
     for number in range(25):
         id = f"of round {number}"
-        all_well(together(*(lambda n=n: keep(pair[n % 2], id, b"%d" % n, replaces=lambda _: True) for n in range(4))))  # noqa: B023
+        writers = (partial(keep, pair[n % 2], id, b"%d" % n, replaces=always) for n in range(4))
+        all_well(together(*writers))
         assert pair[0].drive.describe(SERVER, id).version == 4
 
 
@@ -127,7 +133,7 @@ def test_replacements_that_swap_their_digests_do_not_wait_for_each_other_for_eve
     keep(pair[0], "b", Y)
     for number in range(25):
         x, y = (X, Y) if number % 2 else (Y, X)
-        all_well(together(lambda: replace(pair[0], "a", x), lambda: replace(pair[1], "b", y)))  # noqa: B023
+        all_well(together(partial(replace, pair[0], "a", x), partial(replace, pair[1], "b", y)))
         assert (fetch(pair[1], "a"), fetch(pair[0], "b")) == (x, y)
 
 
@@ -168,7 +174,7 @@ def test_storing_and_deleting_the_same_bytes_while_sweeping(pair: tuple[Parts, P
         parts, dice = pair[number % 2], random.Random(number)
         for turn in range(12):
             id, data = f"{number} {turn % 2}", dice.choice(contents)
-            keep(parts, id, data, backend, replaces=lambda _: True)
+            keep(parts, id, data, backend, replaces=always)
             assert fetch(parts, id) == data
             if dice.random() < 0.7:
                 parts.drive.delete(SERVER, id)
@@ -268,6 +274,7 @@ def test_a_sweep_waits_for_whoever_is_about_to_need_a_replica(
     """The replica is retired and not needed; a transaction that will need it has begun and not ended."""
     keep(pair[0], "a", X)
     pair[1].drive.delete(SERVER, "a")
+    pair[1].upkeep._expire_history()
     begun, swept = threading.Event(), threading.Event()
     record = pair[0].drive.replicas.record
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from flask import Flask
 from flask_migrate import Config, downgrade, upgrade
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from simpledrive import create_app
 from simpledrive.models import db
@@ -60,11 +62,17 @@ def test_upgrading_what_is_up_to_date_keeps_every_row(any_app: Flask, any_parts:
     check(any_parts)
 
 
-def test_the_database_itself_refuses_a_record_without_a_replica(any_app: Flask, any_parts: Parts) -> None:
-    """Also after an upgrade, during which SQLite does not look."""
+@pytest.mark.parametrize(
+    "moment", ["on a new connection", "after an upgrade, during which SQLite does not look"]
+)
+def test_the_database_itself_refuses_a_record_without_a_replica(
+    any_app: Flask, any_parts: Parts, moment: str
+) -> None:
     keep(any_parts, "a", b"bytes")
-    with any_app.app_context():
-        upgrade()
+    any_parts.database.engine.dispose()
+    if moment.startswith("after"):
+        with any_app.app_context():
+            upgrade()
     for statement in (
         "UPDATE blob_metadata SET storage_backend = 'nowhere'",
         "UPDATE blob_metadata SET sha256 = 'other'",
@@ -72,11 +80,15 @@ def test_the_database_itself_refuses_a_record_without_a_replica(any_app: Flask, 
         "UPDATE blob_metadata SET storage_backend = NULL",
     ):
         with pytest.raises(IntegrityError):
-            any_parts.database.write(lambda session: session.execute(text(statement)) and None)  # noqa: B023
+            any_parts.database.write(partial(execute, statement=statement))
     assert fetch(any_parts, "a") == b"bytes"
 
 
-LATER = '''
+def execute(session: Session, statement: str) -> None:
+    session.execute(text(statement))
+
+
+LATER = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -95,7 +107,7 @@ def downgrade():
     with op.batch_alter_table("replicas") as replicas:
         replicas.drop_column("later")
         replicas.alter_column("storage_key", existing_type=sa.String(), nullable=False)
-'''
+"""
 
 
 @contextmanager
@@ -105,7 +117,7 @@ def later_migration(app: Flask, tmp_path: Path, more: str = "") -> Iterator[Conf
     with app.app_context():
         config = app.extensions["migrate"].migrate.get_config()
         folder = Path(config.get_main_option("script_location")) / "versions"
-        head = sorted(path.stem for path in folder.glob("0*.py"))[-1].partition("_")[0]
+        head = max(path.stem for path in folder.glob("0*.py")).partition("_")[0]
         (tmp_path / "later" / "9999_later.py").write_text(LATER.format(head=head, more=more))
         config.set_main_option("version_locations", f"{folder};{tmp_path / 'later'}")
         config.set_main_option("path_separator", ";")
@@ -125,7 +137,7 @@ def test_a_later_migration_may_rebuild_a_table_that_is_referenced(
     assert fetch(any_parts, "a") == b"bytes"
     check(any_parts)
     with pytest.raises(IntegrityError):
-        any_parts.database.write(lambda session: session.execute(text("DELETE FROM replicas")) and None)
+        any_parts.database.write(partial(execute, statement="DELETE FROM replicas"))
 
 
 def test_a_migration_that_would_break_a_foreign_key_changes_nothing(

@@ -55,10 +55,26 @@ def test_nothing_goes_before_its_grace_is_over(any_parts: Parts) -> None:
     check(any_parts)
 
 
+def test_each_replica_of_the_same_bytes_has_its_own_grace(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    archive = {"archive": {"kind": "local", "path": str(tmp_path / "archive")}}
+    parts: Parts = make_app(backends=archive).extensions["simpledrive"]
+    keep(parts, "a", b"bytes")
+    list(parts.migration.run("local", "database"))
+    age(parts, timedelta(hours=1))
+    list(parts.migration.run("database", "archive"))
+    assert parts.upkeep.sweep() == Swept(replicas=1)
+    assert [row.storage_backend for row in replicas(parts)] == ["archive", "database"]
+    check(parts)
+
+
 def test_what_is_needed_again_stays_and_is_not_looked_at_again(any_parts: Parts) -> None:
     keep(any_parts, "a", b"bytes")
     moment = now() - timedelta(days=1)
-    any_parts.database.write(lambda session: session.execute(update(Replica).values(retired_at=moment)) and None)
+    any_parts.database.write(
+        lambda session: session.execute(update(Replica).values(retired_at=moment)) and None
+    )
     assert any_parts.upkeep.sweep() == Swept()
     (row,) = replicas(any_parts)
     assert row.retired_at is None
@@ -87,7 +103,9 @@ def test_bytes_in_the_trash_are_needed(any_parts: Parts) -> None:
     keep(any_parts, "a", b"bytes")
     any_parts.drive.delete(SERVER, "a")
     moment = now() - timedelta(days=1)
-    any_parts.database.write(lambda session: session.execute(update(Replica).values(retired_at=moment)) and None)
+    any_parts.database.write(
+        lambda session: session.execute(update(Replica).values(retired_at=moment)) and None
+    )
     assert any_parts.upkeep.sweep().replicas == 0
     any_parts.drive.restore(SERVER, "a")
     assert fetch(any_parts, "a") == b"bytes"
@@ -140,12 +158,12 @@ def test_what_dead_processes_left_in_staging_goes_and_live_uploads_stay(parts: P
     folder = parts.settings.staging_path
     folder.mkdir(parents=True)
     (folder / "0123456789abcdef0123456789abcdef.part").write_bytes(b"left")
-    with parts.drive.staging.begin().finish(), _live(parts) as alive:
+    with parts.drive.staging.begin().finish(), LiveUpload(parts) as alive:
         assert parts.upkeep.sweep().leftovers == 1
         assert [path.name for path in folder.iterdir()] == [alive]
 
 
-class _live:
+class LiveUpload:
     """An upload that is under way."""
 
     def __init__(self, parts: Parts) -> None:
@@ -176,6 +194,7 @@ def test_an_unmounted_disk_is_not_swept_and_not_written_to(
 ) -> None:
     keep(parts, "a", b"bytes")
     keep(parts, "b", b"other", "database")
+    assert ruthless.upkeep.sweep() == Swept(), "its marker was seen once: that does not count for ever"
     for id in "ab":
         parts.drive.delete(SERVER, id)
     base = parts.settings.local_storage_path
@@ -183,7 +202,9 @@ def test_an_unmounted_disk_is_not_swept_and_not_written_to(
     base.rename(away)
     swept = ruthless.upkeep.sweep(orphans=True)
     assert [problem.split(":")[0] for problem in swept.problems] == ["local"]
-    assert [row.storage_backend for row in replicas(parts)] == ["local"], "the other one is swept all the same"
+    assert [row.storage_backend for row in replicas(parts)] == ["local"], (
+        "the other one is swept all the same"
+    )
     fresh: Parts = make_app().extensions["simpledrive"]
     with pytest.raises(StorageRefused, match="marker is missing"):
         keep(fresh, "c", b"new bytes")
@@ -206,7 +227,9 @@ def test_a_foreign_marker_stops_everything(parts: Parts, ruthless: Parts, tmp_pa
     assert len(objects(parts, "local")) == 1
 
 
-def test_a_start_without_the_disk_stops_with_a_sentence(make_server: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_start_without_the_disk_stops_with_a_sentence(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
     server = make_server()
     requests.put(f"{server.url}/v1/content/a", b"bytes", headers=BEARER, timeout=30).raise_for_status()
     server.stop()
@@ -219,7 +242,9 @@ def test_a_start_without_the_disk_stops_with_a_sentence(make_server: Callable[..
     assert not (blobs / "objects").exists()
 
 
-def test_two_processes_that_write_the_marker_at_once_agree(make_app: Callable[..., Flask], tmp_path: Path) -> None:
+def test_two_processes_that_write_the_marker_at_once_agree(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
     for backend in ("local", "database"):
         made = [make_app().extensions["simpledrive"] for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
@@ -242,7 +267,9 @@ def test_of_many_that_ask_one_is_told_to_sweep(any_app: Flask, any_parts: Parts)
     assert sorted(told) == [False] * 15 + [True]
 
 
-def test_the_server_sweeps_by_itself(make_server: Callable[..., Server], make_app: Callable[..., Flask]) -> None:
+def test_the_server_sweeps_by_itself(
+    make_server: Callable[..., Server], make_app: Callable[..., Flask]
+) -> None:
     server = make_server(SWEEP_INTERVAL=1, SWEEP_GRACE=0, HISTORY_DAYS=0, WORKERS=2)
     parts: Parts = make_app().extensions["simpledrive"]
     url = f"{server.url}/v1/content/a"

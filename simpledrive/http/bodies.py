@@ -28,6 +28,9 @@ from simpledrive.streams.staging import Arrival, Incoming
 STALLED_SECONDS = 60.0
 """How long a body may stop. It holds a thread, perhaps a share of the memory, and would for ever."""
 
+FILES_IN_MEMORY = 32
+"""How many small files of one form may wait in memory; a form may have a thousand."""
+
 ALGORITHMS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "md5"}
 """Names of digests in HTTP (RFC 9530's registry) and in hashlib."""
 
@@ -96,8 +99,9 @@ class Request(flask.Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        limit = parts().settings.max_blob_bytes
-        file = FormFile(parts().drive.staging.begin(limit or None))
+        limit = parts().settings.max_blob_bytes or None
+        in_memory = len(self._opened) < FILES_IN_MEMORY
+        file = FormFile(parts().drive.staging.begin(limit, in_memory=in_memory))
         self._opened.append(file)
         return cast(IO[bytes], file)
 

@@ -130,9 +130,9 @@ class Staging:
     def __init__(self, folder: Path, memory: int = LEAF) -> None:
         self._folder, self._memory = folder, memory
 
-    def begin(self, limit: int | None = None) -> Arrival:
-        """An empty Arrival to write to."""
-        return Arrival(self._folder, self._memory, limit)
+    def begin(self, limit: int | None = None, *, in_memory: bool = True) -> Arrival:
+        """An empty Arrival to write to; a small one waits in a file too if not `in_memory`."""
+        return Arrival(self._folder, self._memory if in_memory else 0, limit)
 
     def receive(self, incoming: Incoming) -> Staged:
         """All of a body, and only if it is what was announced. The caller closes what is returned.
