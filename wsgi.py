@@ -1,9 +1,15 @@
-"""The drive for any WSGI server: `app`.
+"""The drive for any WSGI server: `app`. Also what `flask --app wsgi drive ...` runs in.
 
 `make run` serves it with gunicorn.conf.py, which also brings the database up to date. Another server wants
-`flask db upgrade` run beforehand.
+`flask --app wsgi db upgrade` run beforehand.
 """
 
-from simpledrive import create_app
+import sys
 
-app = create_app()
+from simpledrive import create_app
+from simpledrive.errors import ConfigurationError
+
+try:
+    app = create_app()
+except ConfigurationError as error:
+    sys.exit(str(error))

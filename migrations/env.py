@@ -7,7 +7,7 @@ from flask import current_app
 from sqlalchemy import Connection, MetaData, text
 
 from simpledrive.models import db
-from simpledrive.storage.database import metadata as storage_metadata
+from simpledrive.storage.chunks import metadata as storage_metadata
 
 PRAGMA_OFF = "PRAGMA foreign_keys = OFF"
 LOCK = 7_365_617_001

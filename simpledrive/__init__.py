@@ -37,6 +37,8 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
+    # Named like the package: so Flask's handler serves all of the drive's own log, under every server.
+    app.logger.setLevel(settings.log_level)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     db.init_app(app)
     Migrate(app, db, directory=str(_beside("migrations")))

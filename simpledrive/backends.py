@@ -14,8 +14,9 @@ class Backends:
     """Named storages, each used only after its marker was seen.
 
     The marker object holds the drive's UUID and the backend's name. It is written at first use, and only
-    where no record says that bytes should already be: so an unmounted disk, another drive's bucket or an old
-    database stops with a sentence instead of scattering or deleting bytes.
+    where no record says that bytes should already be: so an unmounted disk, another drive's bucket or another
+    drive's database stops with a sentence instead of scattering or deleting bytes. An older copy of this
+    drive's own database is not noticed here: it has the same UUID.
     """
 
     def __init__(

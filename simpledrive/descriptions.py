@@ -57,6 +57,11 @@ def of(
     return Description(id, filename, content_type, metadata)
 
 
+def media_type(content_type: str) -> str:
+    """A content type without its parameters, in lower case: `text/plain`."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def _too_long(text: str, most: int) -> str | None:
     return f"This has at most {most} characters." if len(text) > most else None
 

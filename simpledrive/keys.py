@@ -34,7 +34,7 @@ class Caller:
             raise Forbidden(f"The key {self.name} is confined to ids that begin with its prefix.")
 
 
-ALL: frozenset[Scope] = frozenset({"read", "write", "delete", "admin"})
+_ALL: frozenset[Scope] = frozenset({"read", "write", "delete", "admin"})
 
 
 class Keys:
@@ -43,7 +43,7 @@ class Keys:
     def __init__(self, api_token: str) -> None:
         self._digest = hashlib.sha256(api_token.encode()).digest()
         key_id = hashlib.sha256(b"key id " + self._digest).hexdigest()[:32]
-        self._first = Caller("API_TOKEN", key_id, ALL)
+        self._first = Caller("API_TOKEN", key_id, _ALL)
 
     def verify(self, credential: str) -> Caller:
         """The caller that this credential stands for. Raises NotSignedIn."""
@@ -59,5 +59,5 @@ class Keys:
         return self._first
 
 
-SERVER = Caller("the drive itself", "", ALL)
+SERVER = Caller("the drive itself", "", _ALL)
 """Who acts when nobody asks: sweeping, migrating, the command line."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,15 +19,16 @@ from sqlalchemy.orm import Session, undefer
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy, DriveError, IntegrityFault, Invalid, ObjectMissing
 from simpledrive.models import Blob, BlobHistory, Replica, now
-from simpledrive.replicas import Provided, ReplicaGone, Replicas, count_new, mark_bad, release
-from simpledrive.sql import Database, affected
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad, release
+from simpledrive.sql import ATTEMPTS, Database, affected
 from simpledrive.streams.pieces import Pieces
 from simpledrive.streams.source import Source, drain
 
 log = logging.getLogger(__name__)
 
 BATCH = 100
-ATTEMPTS = 5
+PASSES = 10
+"""How often a run begins anew for what was stored at the source behind its back: it has to end some time."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +79,30 @@ class Migration:
     def run(self, source: str, target: str) -> Iterator[Move]:
         """Moves content after content, and tells of each. One that fails never stops the rest.
 
-        What is stored at the source meanwhile is moved or left, never half. Raises Invalid, StorageError
-        before the first, if a backend cannot be used at all.
+        Goes through the source until nothing new is found there, so that what is stored there meanwhile moves
+        too, but no more than PASSES times: `plan` tells what remains. What fails is tried once. Raises
+        Invalid, StorageError before the first, if a backend cannot be used at all.
         """
         self._check(source, target)
+        failed: set[str] = set()
+        for _ in range(PASSES):
+            found = False
+            for replica in self._listed(source):
+                if replica.sha256 in failed:
+                    continue
+                found = True
+                move = self._try_to_move(replica, target)
+                if move.why is not None:
+                    failed.add(move.sha256)
+                yield move
+            if not found:
+                break
+
+    def _listed(self, source: str) -> Iterator[Replica]:
+        """What is to be moved, by digest. Not what is stored behind this cursor while it advances."""
         after = ""
         while batch := self._database.read(lambda session, after=after: _batch(session, source, after)):  # type: ignore[misc]
-            for replica in batch:
-                try:
-                    yield Move(replica.sha256, replica.size, self._move(replica, target))
-                except DriveError as error:
-                    log.error("not moved: %s: %s", replica.sha256, error)
-                    yield Move(replica.sha256, replica.size, 0, str(error))
+            yield from batch
             after = batch[-1].sha256
 
     def _check(self, source: str, target: str) -> None:
@@ -102,67 +116,69 @@ class Migration:
         self._backends.use(source)
         self._backends.use(target)
 
+    def _try_to_move(self, replica: Replica, target: str) -> Move:
+        try:
+            return Move(replica.sha256, replica.size, self._move(replica, target))
+        except DriveError as error:
+            log.error("not moved: %s: %s", replica.sha256, error)
+            return Move(replica.sha256, replica.size, 0, str(error))
+
     def _move(self, listed: Replica, target: str) -> int:
         """Copies, reads back, switches; how many records. None are left if all were deleted meanwhile."""
         for _ in range(ATTEMPTS):
             replica = self._database.read(lambda session: _whole(session, listed))
             if replica is None:
                 return 0
-            provided = self._copy(replica, target)
-            if provided is None:
-                continue
-            try:
-                used, moved = self._database.write(partial(self._switch, replica=replica, provided=provided))
-            except ReplicaGone:
-                self._replicas.settle(provided, None)
-                continue
-            self._replicas.settle(provided, used)
-            return moved
+            with suppress(ReplicaGone):
+                provided = self._copy(replica, target)
+                with self._replicas.settled(provided):
+                    self._read_back(provided)
+                    return self._database.write(partial(self._switch, replica=replica, provided=provided))
         raise Busy("Others keep changing these bytes, try again.")
 
-    def _copy(self, replica: Replica, target: str) -> Provided | None:
-        """The bytes at the target, read back: those that are there already, or a fresh copy.
+    def _copy(self, replica: Replica, target: str) -> Provided:
+        """The bytes at the target: those that are there already, or a fresh copy.
 
-        None if the next look may find another state: a bad copy at the target was marked so, or the source's
-        was swept. Raises IntegrityFault if the source is corrupt (which is marked, and copied nowhere) or a
-        fresh copy is, StorageError.
+        Raises ReplicaGone if the source's were swept, IntegrityFault if they are corrupt (which is marked and
+        copied nowhere), StorageError.
         """
         storage = self._backends.use(replica.storage_backend)
         source = Source(replica.size, replica.sha256, lambda: storage.open(replica.storage_key))
         try:
-            provided = self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
+            return self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
         except IntegrityFault as error:
             self._database.write(lambda session: mark_bad(session, replica.sha256, replica.storage_key))
             raise IntegrityFault(f"{replica.storage_backend}: {error}") from error
-        except ObjectMissing:
+        except ObjectMissing as error:
             now_there = self._replicas.find(replica.sha256, replica.storage_backend)
             if now_there is not None and now_there.storage_key == replica.storage_key:
                 raise
-            return None
-        try:
-            self._read_back(provided)
-        except (IntegrityFault, ObjectMissing) as error:
-            self._replicas.distrust(provided)
-            if provided.fresh:
-                raise IntegrityFault(f"{target}: what was just copied there reads back wrong") from error
-            return None
-        except BaseException:
-            self._replicas.settle(provided, None)
-            raise
-        return provided
+            raise ReplicaGone from error
 
     def _read_back(self, provided: Provided) -> None:
-        storage = self._backends.use(provided.backend)
-        drain(Source(provided.pieces.size, provided.sha256, lambda: storage.open(provided.key)))
+        """Returns if what lies at the target is right, every byte.
 
-    def _switch(self, session: Session, *, replica: Replica, provided: Provided) -> tuple[str, int]:
-        """One transaction: the target's replica is recorded as read back, and every home is switched.
+        Raises ReplicaGone for a copy that was there already and is not (which is marked: the next attempt
+        makes another), IntegrityFault for a fresh one, StorageError.
+        """
+        storage = self._backends.use(provided.backend)
+        try:
+            drain(Source(provided.pieces.size, provided.sha256, lambda: storage.open(provided.key)))
+        except (IntegrityFault, ObjectMissing) as error:
+            if provided.fresh:
+                why = f"{provided.backend}: what was just copied there reads back wrong"
+                raise IntegrityFault(why) from error
+            self._database.write(lambda session: mark_bad(session, provided.sha256, provided.key))
+            raise ReplicaGone from error
+
+    def _switch(self, session: Session, *, replica: Replica, provided: Provided) -> int:
+        """One transaction: the target's replica is recorded as read back, every home is switched; how many.
 
         May run twice: the second time there is nothing left to switch.
         """
         _lock(session, replica.sha256, replica.storage_backend, provided.backend)
-        recorded = self._replicas.record(session, provided)
-        if recorded.key != provided.key:
+        self._replicas.record(session, provided)
+        if provided.used != provided.key:
             raise ReplicaGone  # somebody else's copy is there, which nobody has read back
         there = (Replica.sha256 == replica.sha256, Replica.storage_backend == provided.backend)
         session.execute(update(Replica).where(*there).values(verified_at=now()))
@@ -177,8 +193,7 @@ class Migration:
         if not moved:
             # All were deleted meanwhile (or this runs for a second time): sweeping looks who needs the copy.
             release(session, replica.sha256, provided.backend)
-        count_new(session, provided, recorded)
-        return recorded.key, moved
+        return moved
 
 
 def _lock(session: Session, sha256: str, *backends: str) -> None:

@@ -22,6 +22,7 @@ from simpledrive.storage.registry import build as build_storage
 from simpledrive.streams.staging import Staging
 from simpledrive.sweeper import Sweeper
 from simpledrive.upkeep import Upkeep
+from simpledrive.usage import Counters
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Parts:
     settings: Settings
     database: Database
     backends: Backends
+    staging: Staging
     keys: Keys
     drive: Drive
+    counters: Counters
     listing: Listing
     migration: Migration
     upkeep: Upkeep
@@ -67,8 +70,10 @@ def build(settings: Settings, engine: Engine) -> Parts:
         settings=settings,
         database=database,
         backends=backends,
+        staging=staging,
         keys=Keys(settings.secret("api_token")),
         drive=Drive(database, backends, replicas, staging),
+        counters=Counters(database, backends),
         listing=Listing(database),
         migration=Migration(database, backends, replicas),
         upkeep=upkeep,

@@ -1,42 +1,50 @@
 """Stored copies of bytes: putting them, recording them, letting them go.
 
-The rules that make the foreign key hold live here: bytes are put before a transaction begins, `record` and
-`release` run inside one, and only `sweep` (upkeep.py) deletes.
+The rules that make the foreign key hold live here: bytes are put before a transaction begins (`provide`),
+`record` and `release` run inside one, what was put in vain is removed after it (`settled`), and only sweeping
+(upkeep.py) deletes what was recorded.
 """
 
 from __future__ import annotations
 
 import logging
-import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
-from simpledrive.errors import ObjectMissing, StorageError, StorageUnavailable
-from simpledrive.models import BackendUsage, Base, Replica, now
-from simpledrive.sql import Database, affected
+from simpledrive.errors import (
+    DatabaseUnavailable,
+    DriveError,
+    ObjectMissing,
+    StorageError,
+    StorageUnavailable,
+)
+from simpledrive.models import Replica, now
+from simpledrive.sql import Database, affected, insert
 from simpledrive.storage.base import made_at, new_key
 from simpledrive.streams.pieces import Pieces
 from simpledrive.streams.source import Source
+from simpledrive.usage import count
 
 log = logging.getLogger(__name__)
 
-SHARDS = 16
 
-
-class ReplicaGone(Exception):
+class ReplicaGone(DriveError):
     """A replica that was found is no longer to be used: provide the bytes again. Never leaves the drive."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Provided:
     """Bytes that lie at a backend under `key`. `fresh`: put by us just now and not recorded yet.
 
-    `instead_of` is the key of a recorded replica that was found unsound and is to be replaced.
+    `instead_of` is the key of a recorded replica that was found unsound and is to be replaced. `used` is the
+    key that the row had when `record` last looked: another one if somebody else was first to store these
+    bytes, and None as long as nobody has tried to record them.
     """
 
     sha256: str
@@ -45,14 +53,7 @@ class Provided:
     pieces: Pieces
     fresh: bool
     instead_of: str | None = None
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """The key of the row that now says where the bytes are, and whether that row is a new one."""
-
-    key: str
-    is_new: bool
+    used: str | None = None
 
 
 class Replicas:
@@ -67,7 +68,8 @@ class Replicas:
     def provide(self, source: Source, pieces: Pieces, backend: str) -> Provided:
         """The bytes of `source` at that backend: found there and sound, or put. No transaction is open.
 
-        Found means recorded, not marked bad, and of the right size at the backend. Raises StorageError.
+        Found means recorded, not marked bad, and of the right size at the backend. What follows happens in
+        `settled`. Raises StorageError.
         """
         storage = self._backends.use(backend)
         known = self.find(source.sha256, backend)
@@ -87,12 +89,36 @@ class Replicas:
         except ObjectMissing:
             return False
 
-    def record(self, session: Session, provided: Provided) -> Recorded:
-        """Makes the replica's row say so, inside the caller's transaction, and locks it.
+    @contextmanager
+    def settled(self, provided: Provided) -> Iterator[None]:
+        """Bytes that were put and that no row names in the end are removed at once. That itself never fails.
 
-        The key is another one than provided if somebody else stored the same bytes meanwhile: then theirs is
-        used. Whoever calls this adds what is new to the counters (`count_new`), as his last statement. Raises
-        ReplicaGone if a found replica has been swept or gone bad since.
+        So they are unless the block has recorded them, or may have: what is open after a broken connection
+        is left to the sweep.
+        """
+        try:
+            yield
+        except BaseException as error:
+            refused = isinstance(error, DriveError) and not isinstance(error, DatabaseUnavailable)
+            if provided.used is None or refused:
+                self._forget(provided)
+            raise
+        if provided.used != provided.key:
+            self._forget(provided)
+
+    def _forget(self, provided: Provided) -> None:
+        if not provided.fresh:
+            return
+        try:
+            self._backends.use(provided.backend).delete(provided.key)
+        except StorageError as error:
+            log.warning("left for the sweep: %s (%s)", provided.key, error)
+
+    def record(self, session: Session, provided: Provided) -> None:
+        """Makes the replica's row say so and counts it, inside the caller's transaction, and locks the row.
+
+        `provided.used` is then another key than provided if somebody else stored the same bytes meanwhile:
+        theirs are used. Raises ReplicaGone if a found replica has been swept or gone bad since.
         """
         if provided.fresh and now() - made_at(provided.key) > self._orphan_age / 2:
             raise StorageUnavailable(
@@ -101,7 +127,9 @@ class Replicas:
         replica = None
         while replica is None:
             if provided.fresh and _insert(session, provided):
-                return Recorded(provided.key, is_new=True)
+                count(session, provided.backend, 1, provided.pieces.size)
+                provided.used = provided.key
+                return
             replica = session.scalar(
                 select(Replica)
                 .where(Replica.sha256 == provided.sha256, Replica.storage_backend == provided.backend)
@@ -117,25 +145,7 @@ class Replicas:
         elif replica.bad_at is not None or replica.storage_key != provided.key:
             raise ReplicaGone
         replica.retired_at = None
-        return Recorded(replica.storage_key, is_new=False)
-
-    def distrust(self, provided: Provided) -> None:
-        """These bytes were read and were not right: a fresh copy goes, a recorded one is marked bad."""
-        if provided.fresh:
-            self.settle(provided, None)
-        else:
-            self._database.write(lambda session: mark_bad(session, provided.sha256, provided.key))
-
-    def settle(self, provided: Provided, used: str | None) -> None:
-        """Afterwards: bytes that we put and that no row names are removed at once. Never raises.
-
-        `used` is the key that was recorded, None if the transaction was definitely refused.
-        """
-        if provided.fresh and used != provided.key:
-            try:
-                self._backends.use(provided.backend).delete(provided.key)
-            except StorageError as error:
-                log.warning("left for the sweep: %s (%s)", provided.key, error)
+        provided.used = replica.storage_key
 
 
 def _insert(session: Session, provided: Provided) -> bool:
@@ -148,8 +158,8 @@ def _insert(session: Session, provided: Provided) -> bool:
         "created_at": now(),
     }
     # Not by the count of rows: for an INSERT of the ORM, PostgreSQL's driver does not tell it.
-    insert = _upsert(session, Replica).values(values).on_conflict_do_nothing()
-    return session.scalar(insert.returning(Replica.storage_key)) is not None
+    statement = insert(session, Replica).values(values).on_conflict_do_nothing()
+    return session.scalar(statement.returning(Replica.storage_key)) is not None
 
 
 def mark_bad(session: Session, sha256: str, key: str) -> bool:
@@ -163,41 +173,9 @@ def mark_bad(session: Session, sha256: str, key: str) -> bool:
 
 
 def release(session: Session, sha256: str, backend: str) -> None:
-    """Something stopped needing this replica: after the grace, sweeping looks whether anything still does."""
-    session.execute(
-        update(Replica)
-        .where(Replica.sha256 == sha256, Replica.storage_backend == backend, Replica.retired_at.is_(None))
-        .values(retired_at=now())
-    )
+    """Something stopped needing this replica: somebody should look whether it is still needed.
 
-
-def count_new(session: Session, provided: Provided, recorded: Recorded) -> None:
-    """Counts a replica that `record` added. The caller's last statement, see `count`."""
-    session.flush()
-    if recorded.is_new:
-        count(session, provided.backend, 1, provided.pieces.size)
-
-
-def count(session: Session, backend: str, replicas: int, size: int) -> None:
-    """Adds to what is known to lie at a backend.
-
-    Last in each transaction: everybody writes these few rows, and who waited for something else while holding
-    one would sooner or later wait for somebody who waits for it.
+    A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it.
     """
-    shard = random.randrange(SHARDS)  # noqa: S311 (no secret)
-    values = {"storage_backend": backend, "shard": shard, "replicas": replicas, "bytes": size}
-    session.execute(
-        _upsert(session, BackendUsage)
-        .values(values)
-        .on_conflict_do_update(
-            index_elements=["storage_backend", "shard"],
-            set_={"replicas": BackendUsage.replicas + replicas, "bytes": BackendUsage.bytes + size},
-        )
-    )
-
-
-def _upsert(session: Session, model: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that may say ON CONFLICT: both databases can, each by a class of its own."""
-    if session.get_bind().dialect.name == "sqlite":
-        return sqlite.insert(model)
-    return postgresql.insert(model)
+    there = (Replica.sha256 == sha256, Replica.storage_backend == backend)
+    session.execute(update(Replica).where(*there).values(retired_at=now()))

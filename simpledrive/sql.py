@@ -14,15 +14,17 @@ from threading import Lock
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Engine, UpdateBase, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable
 
 T = TypeVar("T")
 
 ATTEMPTS = 10
+LAST_STEPS = "last steps"
 BUSY_SECONDS = 5
 REPEATABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 FULL = {"53100", "53200"}  # disk full, out of memory
@@ -34,8 +36,10 @@ OUT_OF_REACH = {
     sqlite3.SQLITE_NOTADB,
 }
 ENGINE_OPTIONS: dict[str, Any] = {
-    "pool_size": 8,
-    "max_overflow": 56,
+    # Fewer than threads: transactions are short, and PostgreSQL takes 100 connections unless told otherwise.
+    # A process has two engines, for the records and for the backend `database`.
+    "pool_size": 10,
+    "max_overflow": 10,
     "pool_timeout": 30,
     # What users store and how they call it is nobody's business in a log.
     "hide_parameters": True,
@@ -77,6 +81,18 @@ def _on_postgresql_connect(_dialect: object, _record: object, _args: object, opt
 def affected(session: Session, statement: UpdateBase) -> int:
     """Executes an UPDATE or DELETE; how many rows it touched. (Of an INSERT the ORM may not know.)"""
     return cast(CursorResult[Any], session.execute(statement)).rowcount
+
+
+def insert(session: Session, model: type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may say ON CONFLICT: both databases can, each by a class of its own."""
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(model)
+    return postgresql.insert(model)
+
+
+def lastly(session: Session, step: Callable[[Session], None]) -> None:
+    """Has `step` run in this transaction of `Database.write` when all of its work is done, before COMMIT."""
+    session.info.setdefault(LAST_STEPS, []).append(step)
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
@@ -147,7 +163,11 @@ class Database:
 
     def _once(self, engine: Engine, work: Callable[[Session], T]) -> T:
         with Session(engine, expire_on_commit=False) as session, session.begin():
-            return work(session)
+            result = work(session)
+            session.flush()
+            for step in session.info.get(LAST_STEPS, ()):
+                step(session)
+            return result
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
         for number in range(ATTEMPTS):

@@ -18,16 +18,15 @@ from sqlalchemy.orm import Session
 from simpledrive.backends import Backends
 from simpledrive.errors import StorageError
 from simpledrive.models import Blob, BlobHistory, DriveRow, Replica, now
-from simpledrive.replicas import count, release
+from simpledrive.replicas import release
 from simpledrive.sql import Database, affected
 from simpledrive.storage.base import Storage, made_at
 from simpledrive.streams.staging import Staging
+from simpledrive.usage import count
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
-FEW = 10
-"""Orphans up to this many are never suspicious, whatever their share."""
 
 
 @dataclass
@@ -64,8 +63,9 @@ class Upkeep:
     def sweep(self, *, orphans: bool = False, force: bool = False) -> Swept:
         """Removes what has expired. With `orphans` every backend is listed for objects that no record names.
 
-        More orphans than a tenth of a backend look like the wrong database, and want `force`. A backend that
-        cannot be swept is named in `problems`; the others are swept all the same.
+        More orphans than a tenth of a backend want `force`: they look like an older copy of the database,
+        which knows nothing of what was stored since and has the right marker all the same. A backend that
+        cannot be swept is named in `problems`; the others are swept nevertheless.
         """
         swept = Swept()
         ready = self._ready(swept)
@@ -155,8 +155,6 @@ class Upkeep:
                 continue
             gone.append(row)
             session.delete(row)
-        session.flush()
-        for row in gone:
             count(session, row.storage_backend, -1, -row.size)
         return [(row.storage_backend, row.storage_key) for row in gone]
 
@@ -165,7 +163,7 @@ class Upkeep:
         for keys in _batches(storage):
             total += len(keys)
             found += len(self._orphans(keys))
-        if found > max(FEW, total // 10) and not force:
+        if found > total // 10 and not force:
             why = "is more than a tenth: is this the right database? --force removes them"
             swept.problems.append(
                 f"{storage.name}: {found} of {total} objects are named by no record, which {why}"

@@ -141,7 +141,7 @@ function inUse() {
   const input = one("#up-files");
   // The window for choosing files may be open: what is chosen in it goes to this very element.
   const choosing = input && (input.files.length || input === document.activeElement);
-  return choosing || one("#rows :checked") || location.search.includes("after=");
+  return choosing || one("#rows :checked") || location.search.includes("cursor=");
 }
 
 let leaving = false;

@@ -2,16 +2,21 @@
 
 import hashlib
 import io
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 
-from simpledrive.drive import Condition, NewBlob
+from simpledrive.drive import NewBlob
 from simpledrive.keys import SERVER, Caller
-from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica
+from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica, now
 from simpledrive.parts import Parts
+from simpledrive.records import Condition
+from simpledrive.storage.base import new_key
 from simpledrive.storage.chunks import blob_data, blob_object
 from simpledrive.streams.staging import Incoming
+from simpledrive.upkeep import Upkeep
+from tests.sources import content, source_of
 
 PIECE = 256 << 10
 
@@ -59,6 +64,21 @@ def versions(parts: Parts, id: str) -> list[BlobHistory]:
 def objects(parts: Parts, backend: str) -> set[str]:
     """Keys of all objects that lie at a backend."""
     return set(parts.backends.use(backend).keys())
+
+
+def put_orphan(parts: Parts, backend: str, seed: int = 0, age: timedelta = timedelta(0)) -> str:
+    """Puts an object that no record names, and that looks that old; its key."""
+    source = source_of(content(10, seed))
+    moment = int((now() - age).timestamp() * 1000)
+    key = f"{source.sha256}.{moment:012x}{new_key(source.sha256)[-20:]}"
+    parts.backends.use(backend).put(key, source)
+    return key
+
+
+def impatient(parts: Parts) -> Upkeep:
+    """Sweeping that waits for nothing: no grace, no history, and an orphan of a moment ago is old."""
+    none = timedelta(0)
+    return Upkeep(parts.database, parts.backends, parts.staging, grace=none, orphan_age=none, history=none)
 
 
 def check(parts: Parts) -> None:

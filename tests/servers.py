@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.apps import BEARER, TOKEN
+from tests.apps import TOKEN
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30
@@ -55,7 +55,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return requests.get(f"{self.url}/v1/blobs?limit=1", headers=BEARER, timeout=5).ok
+            return requests.get(f"{self.url}/livez", timeout=5).ok
         except requests.ConnectionError:
             return False
 

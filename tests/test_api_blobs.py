@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from simpledrive.errors import StorageFull, StorageRefused, StorageUnavailable
+from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
 from simpledrive.streams.pieces import LEAF
 from tests.apps import BEARER, TOKEN
@@ -303,6 +304,19 @@ def test_a_member_that_is_not_acceptable_is_422_and_named(api: FlaskClient) -> N
     assert stored(api) == []
 
 
+def test_what_is_too_long_is_told_in_the_same_words_by_every_door(api: FlaskClient) -> None:
+    too_long = {"id": "x" * 1025, "filename": "x" * 1025, "content_type": "text/" + "x" * 251}
+    for field, value in too_long.items():
+        given = {"id": "x", "filename": "x", "content_type": "text/plain"} | {field: value}
+        json_answer = api.post("/v1/blobs", json=given | {"data": ""})
+        raw_answer = api.put(
+            f"/v1/content/{given['id']}",
+            query_string={"filename": given["filename"]},
+            content_type=given["content_type"],
+        )
+        assert json_answer.json["errors"] == raw_answer.json["errors"] != []
+
+
 def test_the_longest_acceptable_members_are_accepted(api: FlaskClient) -> None:
     more = {"filename": "😀" * 1024, "content_type": "text/" + "x" * 250, "metadata": {"ü": "x" * 2046}}
     assert post(api, "x", **more).status_code == 201
@@ -459,7 +473,7 @@ def test_lost_bytes_are_500_integrity_fault_and_logged(
     post(api, "x")
     sha256 = api.get("/v1/blobs/x?data=false").json["sha256"]
     parts: Parts = app.extensions["simpledrive"]
-    replica = parts.drive.replicas.find(sha256, "local")
+    [replica] = parts.drive.copies_of(SERVER, [parts.drive.describe(SERVER, "x")])["x"]
     [path] = parts.settings.local_storage_path.rglob(replica.storage_key)
     path.chmod(0o600)
     if damage == "gone":

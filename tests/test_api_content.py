@@ -11,12 +11,17 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from simpledrive.api import blobs
+from simpledrive.api import content as content_face
+from simpledrive.descriptions import media_type
 from simpledrive.errors import IntegrityFault, StorageUnavailable
-from simpledrive.http.content import streamed
+from simpledrive.http.connection import PORTION
+from simpledrive.http.content import PICTURES, SHOWN, streamed
 from simpledrive.models import Blob
 from simpledrive.parts import Parts
 from simpledrive.streams.pieces import LEAF
 from tests.apps import BEARER
+from tests.drives import file_of
 from tests.problems import assert_problem
 from tests.sources import content
 
@@ -223,6 +228,17 @@ NAMES = {
 }
 
 
+def test_no_contract_leans_on_another() -> None:
+    for one, other in ((blobs, content_face), (content_face, blobs)):
+        assert one.__name__ not in {getattr(thing, "__module__", "") for thing in vars(other).values()}
+
+
+def test_pictures_are_among_what_is_shown_and_drawings_with_scripts_are_not() -> None:
+    assert PICTURES < SHOWN
+    assert not any(kind.endswith("+xml") for kind in SHOWN)
+    assert all(kind == media_type(f" {kind.upper()} ; a=b") for kind in SHOWN)
+
+
 def test_file_names_are_written_as_rfc_6266_has_them(api: FlaskClient) -> None:
     for number, (name, expected) in enumerate(NAMES.items()):
         api.put(f"/v1/content/{number}?filename={quote(name)}", data=b"x")
@@ -262,9 +278,8 @@ def test_a_piece_that_is_bad_from_the_start_is_an_error_with_a_status(
 
 def test_what_breaks_later_cuts_the_transfer(api: FlaskClient, parts: Parts) -> None:
     data = content(4 * LEAF)
-    sha256 = api.put("/v1/content/x", data=data).json["sha256"]
-    replica = parts.drive.replicas.find(sha256, "local")
-    [path] = parts.settings.local_storage_path.rglob(replica.storage_key)
+    api.put("/v1/content/x", data=data)
+    path = file_of(parts, data)
     path.chmod(0o600)
     path.write_bytes(data[: 3 * LEAF] + bytes(LEAF))
     for url in ("/v1/content/x", "/v1/blobs/x"):
@@ -272,6 +287,14 @@ def test_what_breaks_later_cuts_the_transfer(api: FlaskClient, parts: Parts) -> 
         assert answer.status_code == 200
         with pytest.raises(IntegrityFault):
             answer.get_data()
+
+
+def test_large_pieces_are_sent_in_portions_that_a_slow_client_can_take_in_time(app: Flask) -> None:
+    data = content(5 * PORTION + 1)
+    with app.test_request_context():
+        sent = list(streamed(iter([data[: 3 * PORTION], b"", data[3 * PORTION :]])).iter_encoded())
+    assert b"".join(sent) == data
+    assert max(map(len, sent)) == PORTION
 
 
 def test_a_transfer_that_the_client_ends_closes_the_storage(app: Flask) -> None:

@@ -11,8 +11,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from simpledrive.errors import Invalid
+from simpledrive.http.connection import PORTION
 from simpledrive.ids import after_prefix
 from simpledrive.keys import SERVER, Caller
+from simpledrive.listing import FolderPage
 from simpledrive.parts import Parts
 from tests.apps import BEARER
 from tests.problems import assert_problem
@@ -211,6 +214,14 @@ def test_a_cursor_that_no_page_named_is_422(client: FlaskClient) -> None:
         assert_problem(answer, 422, "invalid", "cursor")
 
 
+def test_a_folder_is_as_strict_about_cursors_and_paths(any_parts: Parts) -> None:
+    for cursor in BROKEN_CURSORS:
+        with pytest.raises(Invalid, match="cursor"):
+            any_parts.listing.folder(SERVER, "", [], cursor)
+    for path in ("\0/", "a\0/", "\x85/"):
+        assert any_parts.listing.folder(SERVER, path, []) == FolderPage([], [], None)
+
+
 def test_an_empty_cursor_is_the_first_page(api: FlaskClient) -> None:
     store(api, "a")
     assert ids(page(api, cursor="")) == ["a"]
@@ -240,6 +251,14 @@ def test_a_caller_sees_no_more_than_his_prefix(parts: Parts, api: FlaskClient) -
     assert listed("") == listed("m") == listed("mine/") == ["mine/", "mine/a", "mine/b/c"]
     assert listed("mine/b") == ["mine/b/c"]
     assert listed("other") == listed("mine0") == listed("n") == []
+
+
+def test_a_long_page_is_sent_in_portions_that_a_slow_client_can_take_in_time(api: FlaskClient) -> None:
+    store(api, *(f"{number}" + "😀" * 1000 for number in range(15)))
+    answer = page(api)
+    sent = list(answer.iter_encoded())
+    assert len(b"".join(sent)) == answer.content_length > PORTION
+    assert max(map(len, sent)) == PORTION
 
 
 def test_a_page_is_ascii_json_whatever_the_ids(api: FlaskClient) -> None:

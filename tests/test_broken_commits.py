@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from simpledrive import drive
+from simpledrive import records
 from simpledrive.errors import BlobNotFound
 from simpledrive.keys import SERVER
 from simpledrive.models import Blob
@@ -83,7 +83,7 @@ def test_what_was_deleted_before_we_could_look_does_not_come_back(
     parts: Parts, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stored, the answer lost, deleted by somebody else; then we look whether it was stored."""
-    look, looks = drive._version, []
+    look, looks = records._version, []
 
     def late(session: Session, mark: UUID) -> Blob | None:
         looks.append(mark)
@@ -91,7 +91,7 @@ def test_what_was_deleted_before_we_could_look_does_not_come_back(
             parts.drive.delete(SERVER, "a")
         return look(session, mark)
 
-    monkeypatch.setattr(drive, "_version", late)
+    monkeypatch.setattr(records, "_version", late)
     proxy.arm("after")
     assert keep(parts, "a", b"bytes").version == 1
     assert proxy.has_cut

@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from simpledrive.keys import SERVER
+from simpledrive.migration import Migration, Move
 from simpledrive.parts import Parts
-from simpledrive.storage.base import new_key
 from tests.apps import TOKEN, settings_for
-from tests.drives import check, fetch, flip, keep, objects, replicas
+from tests.drives import check, fetch, flip, keep, objects, put_orphan, replicas
 from tests.servers import ROOT, wait_for
 from tests.sources import content, source_of
 
@@ -59,9 +60,30 @@ def test_what_fails_is_named_and_the_exit_code_says_so(parts: Parts, cli: FlaskC
     result = cli.invoke(args=[*MIGRATE, "local", "database"])
     assert result.exit_code == 1
     assert "Moved 2 contents, 2000 bytes. 1 failed." in result.output
+    assert "1 records remain at local" in result.stderr
     assert f"Not moved: {source_of(content(1000, 1)).sha256}: local: " in result.stderr
     assert homes(parts) == ["database", "local", "database"]
     assert len(objects(parts, "database")) == 2
+
+
+def test_what_remains_is_told_and_the_exit_code_says_so(
+    parts: Parts, cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing failed, and yet not all has moved: it was stored at the source while the run ended."""
+    keep(parts, "a", b"bytes")
+    run = parts.migration.run
+
+    def and_then(source: str, target: str) -> Iterator[Move]:
+        yield from run(source, target)
+        keep(parts, "b", b"late", "local")
+
+    monkeypatch.setattr(Migration, "run", lambda _self, source, target: and_then(source, target))
+    result = cli.invoke(args=[*MIGRATE, "local", "database"])
+    assert "Moved 1 contents, 5 bytes. 0 failed." in result.output
+    assert "1 records remain at local" in result.stderr
+    assert result.exit_code == 1
+    monkeypatch.undo()
+    assert cli.invoke(args=[*MIGRATE, "local", "database"]).exit_code == 0
 
 
 def test_what_cannot_run_says_why_and_is_2(cli: FlaskCliRunner) -> None:
@@ -123,21 +145,16 @@ def test_sweeping_says_what_it_removed(make_app: Callable[..., Flask]) -> None:
     assert replicas(parts) == []
 
 
-def test_many_orphans_want_force(make_app: Callable[..., Flask]) -> None:
-    app = make_app(orphan_age=0)
-    parts: Parts = app.extensions["simpledrive"]
-    storage = parts.backends.use("local")
-    for seed in range(11):
-        source = source_of(content(10, seed))
-        storage.put(new_key(source.sha256), source)
-    cli = app.test_cli_runner()
+def test_many_orphans_want_force(parts: Parts, cli: FlaskCliRunner) -> None:
+    for seed in range(3):
+        put_orphan(parts, "local", seed, timedelta(days=2))
     assert "0 orphans" in cli.invoke(args=["drive", "sweep"]).output
     result = cli.invoke(args=["drive", "sweep", "--orphans"])
     assert result.exit_code == 1
-    assert "local: 11 of 11 objects are named by no record" in result.stderr
-    assert len(objects(parts, "local")) == 11
+    assert "local: 3 of 3 objects are named by no record" in result.stderr
+    assert len(objects(parts, "local")) == 3
     result = cli.invoke(args=["drive", "sweep", "--orphans", "--force"])
-    assert (result.exit_code, "11 orphans" in result.output) == (0, True)
+    assert (result.exit_code, "3 orphans" in result.output) == (0, True)
     assert objects(parts, "local") == set()
 
 

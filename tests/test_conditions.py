@@ -1,8 +1,11 @@
 """Conditional and range requests, as RFC 9110 has them in sections 13 and 14."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.http import http_date
 from werkzeug.test import TestResponse
@@ -10,6 +13,7 @@ from werkzeug.test import TestResponse
 from simpledrive.models import Blob
 from simpledrive.parts import Parts
 from simpledrive.streams.pieces import LEAF
+from tests.apps import BEARER
 from tests.problems import assert_problem
 from tests.sources import content
 
@@ -102,6 +106,13 @@ def test_a_record_has_an_etag_of_its_own(client: FlaskClient) -> None:
     assert_problem(get(client, "/v1/blobs/x", If_Match=TAG), 412, "precondition-failed")
 
 
+def test_a_record_has_no_date_to_compare(client: FlaskClient) -> None:
+    assert "Last-Modified" not in client.get("/v1/blobs/x").headers
+    for header in ("If-Modified-Since", "If-Unmodified-Since"):
+        for date in (EARLIER, SAME, LATER):
+            assert client.get("/v1/blobs/x", headers={header: date}).status_code == 200, (header, date)
+
+
 # --- If-Match, If-Unmodified-Since
 
 
@@ -160,6 +171,9 @@ def test_put_on_another_or_no_blob_is_412_and_changes_nothing(client: FlaskClien
         ("x", {"If-Match": ""}),
         ("x", {"If-Match": TAG, "If-None-Match": "*"}),
         ("x", {"If-Match": TAG, "If-None-Match": TAG}),
+        ("x", {"If-None-Match": "*"}),
+        ("x", {"If-None-Match": TAG}),
+        ("x", {"If-Unmodified-Since": EARLIER}),
         ("y", {"If-Match": "*"}),
         ("y", {"If-Match": TAG}),
     ):
@@ -169,10 +183,25 @@ def test_put_on_another_or_no_blob_is_412_and_changes_nothing(client: FlaskClien
 
 
 def test_put_without_if_match_never_replaces(client: FlaskClient) -> None:
-    for headers in ({}, {"If-None-Match": "*"}, {"If-None-Match": OTHER}, {"If-Unmodified-Since": LATER}):
+    for headers in ({}, {"If-None-Match": OTHER}, {"If-Unmodified-Since": LATER}):
         assert_problem(client.put("/v1/content/x", data=b"other", headers=headers), 409, "blob-exists")
     assert client.get("/v1/content/x").data == DATA
     assert client.put("/v1/content/y", data=b"", headers={"If-None-Match": "*"}).status_code == 201
+
+
+def test_of_many_who_put_only_if_there_is_none_one_does(any_app: Flask) -> None:
+    clients = 6
+    for number in range(5):
+        start = Barrier(clients)
+
+        def put(who: int, id: str = f"x{number}", start: Barrier = start) -> int:
+            start.wait(30)
+            headers = BEARER | {"If-None-Match": "*"}
+            answer = any_app.test_client().put(f"/v1/content/{id}", data=bytes([who]), headers=headers)
+            return answer.status_code
+
+        with ThreadPoolExecutor(clients) as threads:
+            assert sorted(threads.map(put, range(clients))) == [201] + [412] * (clients - 1)
 
 
 def test_delete_asks_the_conditions_too(client: FlaskClient) -> None:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -405,6 +406,27 @@ def test_stalled_uploads_hold_up_nobody_and_may_still_end_well(server: Server) -
             assert parse(received(connection))[0].status == 201
     for number in range(10):
         delete(server, f"slow{number}")
+
+
+def test_who_stops_reading_is_given_up_and_frees_the_thread(tmp_path: Path) -> None:
+    (tmp_path / "impatient.py").write_text(
+        "from simpledrive.http import connection\nfrom wsgi import app\nconnection.STALLED_SECONDS = 0.3\n"
+    )
+    server = Server(tmp_path, WORKERS=1, THREADS=1, PYTHONPATH=tmp_path)
+    server.app = "impatient:app"
+    try:
+        server.start()
+        url = f"{server.url}/v1/content/big"
+        assert requests.put(url, data=content(32 * MIB), headers=BEARER, timeout=PATIENCE).ok
+        for target in ("/v1/content/big", "/v1/blobs/big"):
+            with connected(server) as connection:
+                connection.sendall(head("GET", target))
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+                # The only thread is sending, and nobody reads; the next caller waits for it.
+                assert requests.get(f"{server.url}/livez", timeout=PATIENCE).text == "ok\n"
+                assert len(received(connection)) < 32 * MIB
+    finally:
+        server.stop()
 
 
 def test_a_request_that_comes_byte_by_byte_is_understood(server: Server) -> None:

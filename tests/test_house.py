@@ -12,9 +12,9 @@ PACKAGE = ROOT / "simpledrive"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 ANYWHERE = {"errors", "ids", "streams", "sql"}
-DOMAIN = {"drive", "listing", "migration", "upkeep", "keys", "descriptions", "models"}
+DOMAIN = {"drive", "listing", "usage", "migration", "upkeep", "keys", "descriptions", "models"}
 FACE = {"http", *DOMAIN}
-RULES = {"keys", "replicas", "backends", "models"}
+RULES = {"keys", "replicas", "usage", "backends", "models"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "cli", "config", "http", "parts", "ui", "models"},
@@ -22,15 +22,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {"config", *FACE},
     "ui": FACE,
     "api": FACE,
-    "http": {"parts", *DOMAIN},
+    "http": {"config", "parts", *DOMAIN},
     "parts": {"config", "sweeper", "replicas", "backends", "storage.registry", *DOMAIN},
     "sweeper": {"upkeep"},
-    "drive": {"descriptions", "reading", *RULES},
+    "drive": {"descriptions", "reading", "records", *RULES},
     "listing": {"keys", "models"},
     "migration": RULES,
     "upkeep": {"storage.base", *RULES},
     "reading": {"replicas", "backends", "models"},
-    "replicas": {"backends", "models", "storage.base"},
+    "records": {"descriptions", "replicas", "models"},
+    "replicas": {"usage", "backends", "models", "storage.base"},
+    "usage": {"keys", "backends", "models"},
     "backends": {"storage.base"},
     "models": set(),
     "keys": set(),
@@ -154,6 +156,8 @@ def test_errors_import_nothing() -> None:
         ("drive", "from simpledrive import http"),
         ("drive", "from simpledrive.storage.registry import build"),
         ("drive", "import flask_sqlalchemy"),
+        ("records", "from simpledrive.backends import Backends"),
+        ("usage", "from simpledrive.replicas import Replicas"),
         ("api", "from simpledrive.ui import pages"),
         ("ui", "from simpledrive.replicas import Replicas"),
         ("errors", "from simpledrive.ids import uuid7"),

@@ -13,7 +13,7 @@ from flask import Flask
 from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
 from tests.apps import BEARER
-from tests.drives import check, objects, replicas
+from tests.drives import check, impatient, objects, replicas
 from tests.servers import Server, wait_for
 from tests.sources import content
 
@@ -67,11 +67,11 @@ def rounds(count: int, make_server: Callable[..., Server], make_app: Callable[..
         assert hashlib.sha256(answer.content).hexdigest() == digest
     server.stop()
 
-    parts: Parts = make_app(orphan_age=0).extensions["simpledrive"]
+    parts: Parts = make_app().extensions["simpledrive"]
     check(parts)  # also what was stored and not acknowledged is whole
     page = parts.listing.page(SERVER, limit=100_000)
     assert {blob.id for blob in page.blobs} >= acknowledged.keys()
-    swept = parts.upkeep.sweep(orphans=True, force=True)
+    swept = impatient(parts).sweep(orphans=True, force=True)
     assert swept.problems == []
     for backend in ("local", "database"):
         named = {row.storage_key for row in replicas(parts) if row.storage_backend == backend}
@@ -112,7 +112,7 @@ def test_a_killed_upload_is_not_there(
     with ThreadPoolExecutor(1) as pool:
         upload = pool.submit(requests.put, f"{server.url}/v1/content/a", body(), headers=BEARER, timeout=30)
         assert sent.wait(30)
-        parts: Parts = make_app(orphan_age=0).extensions["simpledrive"]
+        parts: Parts = make_app().extensions["simpledrive"]
         staging = parts.settings.staging_path
         wait_for(lambda: any(path.stat().st_size > 19 << 20 for path in staging.glob("*.part")), "the bytes")
         server.kill()
@@ -120,5 +120,5 @@ def test_a_killed_upload_is_not_there(
         assert isinstance(upload.exception(), requests.RequestException)
     server.start()
     assert requests.get(f"{server.url}/v1/content/a", headers=BEARER, timeout=30).status_code == 404
-    assert parts.upkeep.sweep(orphans=True).leftovers == 1
+    assert parts.upkeep.sweep().leftovers == 1
     assert list(staging.glob("*.part")) == []

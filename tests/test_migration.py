@@ -227,7 +227,7 @@ def test_what_is_deleted_during_its_own_copy_leaves_nothing_behind(
     check(parts)
 
 
-def test_what_is_stored_at_the_source_meanwhile_is_there_and_the_next_run_takes_it(any_parts: Parts) -> None:
+def test_what_is_stored_at_the_source_meanwhile_moves_too(any_parts: Parts) -> None:
     for seed in range(4):
         keep(any_parts, f"{seed}", content(1000, seed))
     moving = any_parts.migration.run("local", "database")
@@ -235,10 +235,40 @@ def test_what_is_stored_at_the_source_meanwhile_is_there_and_the_next_run_takes_
         next(moving)
         keep(any_parts, f"new {seed}", content(1000, 10 + seed), "local")
     assert all(done.why is None for done in moving)
-    assert set(move(any_parts).values()) <= {None}
     assert homes(any_parts) == {"database"}
+    assert any_parts.migration.plan("local", "database") == Plan(0, 0, 0)
     assert len(any_parts.listing.page(SERVER).blobs) == 8
     check(any_parts)
+
+
+def test_what_failed_is_not_tried_again_in_the_same_run(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(4):
+        keep(any_parts, f"{seed}", content(1000, seed))
+    lose(any_parts, content(1000, 2), "local")
+    told = [done.sha256 for done in any_parts.migration.run("local", "database")]
+    assert sorted(told) == sorted(digest_of(content(1000, seed)) for seed in range(4))
+    assert any_parts.migration.plan("local", "database").records == 1
+
+
+def test_a_source_that_is_filled_all_the_time_does_not_keep_a_run_from_ending(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(parts, "a", b"bytes")
+    written = iter(range(10_000))
+    copy = parts.migration._copy
+
+    def never_alone(*arguments):
+        keep(parts, f"{(number := next(written))}", content(100, number), "local")
+        return copy(*arguments)
+
+    monkeypatch.setattr(parts.migration, "_copy", never_alone)
+    assert set(move(parts).values()) == {None}
+    monkeypatch.undo()
+    assert parts.migration.plan("local", "database").records > 0
+    assert set(move(parts).values()) == {None}
+    assert homes(parts) == {"database"}
 
 
 def test_an_interruption_leaves_a_whole_drive(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

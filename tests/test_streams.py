@@ -48,7 +48,7 @@ def test_a_piece_is_an_xxh3_of_256_kib(size: int) -> None:
     made = pieces_of(data)
     leaves = [data[at : at + LEAF] for at in range(0, size, LEAF)]
     assert made == Pieces(size, b"".join(xxhash.xxh3_64_digest(leaf) for leaf in leaves))
-    assert (made.length, made.count) == (LEAF, len(leaves))
+    assert made.length == LEAF
 
 
 @pytest.mark.parametrize("portion", [1, 1000, LEAF - 1, LEAF, LEAF + 1, 10 * LEAF])
@@ -66,9 +66,9 @@ def test_each_piece_alone_shows_a_flipped_bit(
     monkeypatch.setattr(pieces, "MAX_PIECES", limit)
     data = content(leaves * LEAF + more)
     made = pieces_of(data)
-    assert made.count <= limit
-    assert len(made.sums) == made.count * SUM_BYTES
-    assert made.count == -(-len(data) // made.length)
+    count = -(-len(data) // made.length)
+    assert count <= limit
+    assert len(made.sums) == count * SUM_BYTES
     for at in range(0, len(data), made.length):
         right = piece(made, data, at)
         assert made.sound(at, right)
@@ -290,3 +290,14 @@ def test_a_file_that_is_cleaned_before_it_is_locked_is_made_again(
     with staging.receive(Incoming(io.BytesIO(content(5000)))) as staged:
         assert len(taken) == 1
         assert read_whole(staged.source.open()) == content(5000)
+
+
+def test_cleaning_touches_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    foreign = tmp_path / "Ubuntu.iso.part"
+    foreign.write_bytes(b"somebody's download")
+    (tmp_path / f"{'a' * 32}.part").mkdir()
+    dead = tmp_path / f"{'b' * 32}.part"
+    dead.write_bytes(b"left by a dead process")
+    assert Staging(tmp_path).clean() == 1
+    assert foreign.exists()
+    assert not dead.exists()

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from simpledrive.drive import NewBlob
-from simpledrive.errors import DatabaseUnavailable, StorageUnavailable
+from simpledrive.errors import DatabaseUnavailable, StagingFull, StorageUnavailable
 from simpledrive.keys import SERVER
 from simpledrive.models import BackendUsage, Replica, now
 from simpledrive.parts import Parts
@@ -70,6 +70,15 @@ def stranger(app: Flask) -> Visitor:
 @pytest.fixture
 def visitor(app: Flask) -> Visitor:
     someone = Visitor(app)
+    assert someone.sign_in().status_code == 303
+    someone.get("/drive/files/")
+    return someone
+
+
+@pytest.fixture
+def any_visitor(any_app: Flask) -> Visitor:
+    """Somebody signed in, with the records on each of the databases."""
+    someone = Visitor(any_app)
     assert someone.sign_in().status_code == 303
     someone.get("/drive/files/")
     return someone
@@ -204,9 +213,10 @@ def test_forms_without_their_token_do_nothing(
     visitor: Visitor, put: Callable[..., None], parts: Parts, url: str
 ) -> None:
     put("x")
-    fields = {"id": "x", "confirmed": "1", "key": TOKEN, "file": (io.BytesIO(b"new"), "new.txt")}
+    fields = {"id": "x", "confirmed": "1", "key": TOKEN}
     for token in ({}, {"csrf_token": "made up"}):
-        answer = visitor.client.post(url, data=fields | token | {"file": (io.BytesIO(b"new"), "new.txt")})
+        file = {} if url == "/drive/sign-in" else {"file": (io.BytesIO(b"new"), "new.txt")}
+        answer = visitor.client.post(url, data=fields | token | file)
         assert answer.status_code == 400, url
         assert "no longer valid" in answer.text
     assert [blob.id for blob in parts.listing.page(SERVER).blobs] == ["x"]
@@ -227,6 +237,69 @@ def test_the_body_of_a_stranger_is_not_read(app: Flask, stranger: Visitor) -> No
         content_type="multipart/form-data; boundary=x",
     )
     assert answer.status_code == 303
+
+
+class Endless(io.RawIOBase):
+    """A body in chunks that begins like this and goes on until it is 64 MiB long."""
+
+    def __init__(self, beginning: bytes) -> None:
+        self._beginning = beginning
+        self.taken = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        portion = self._beginning[self.taken :][:size] or bytes(max(0, min(size, (64 << 20) - self.taken)))
+        self.taken += len(portion)
+        return portion
+
+    def seek(self, *_: int) -> int:
+        return 0  # the test client asks for the length, which is not told
+
+    tell = seek
+
+
+BEGINNINGS = {
+    "application/x-www-form-urlencoded": b"key=",
+    "multipart/form-data; boundary=B": b'--B\r\nContent-Disposition: form-data; name="key"\r\n\r\n',
+}
+
+
+def send_endless(who: Visitor, url: str, kind: str, beginning: bytes) -> tuple[TestResponse, int]:
+    body = Endless(beginning)
+    answer = Context().run(
+        who.client.post,
+        url,
+        input_stream=body,
+        content_type=kind,
+        environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
+    )
+    return answer, body.taken
+
+
+@pytest.mark.parametrize("kind", BEGINNINGS)
+def test_no_more_than_a_small_form_of_a_stranger_is_read(stranger: Visitor, kind: str) -> None:
+    answer, taken = send_endless(stranger, "/drive/sign-in", kind, BEGINNINGS[kind])
+    assert answer.status_code == 413
+    assert "at most 65536 bytes" in words(answer)
+    assert taken < 1 << 20
+
+
+def test_no_file_of_a_stranger_is_received(
+    stranger: Visitor, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("received")
+
+    monkeypatch.setattr(type(parts.staging), "begin", refuse)
+    for size in (1, 100_000):
+        answer = stranger.post("/drive/sign-in", {"file": (io.BytesIO(bytes(size)), "x")})
+        assert answer.status_code == (401 if size == 1 else 413)
+
+
+def test_a_form_without_files_has_a_limit_for_everybody(visitor: Visitor) -> None:
+    kind = "application/x-www-form-urlencoded"
+    answer, taken = send_endless(visitor, "/drive/delete", kind, BEGINNINGS[kind])
+    assert answer.status_code == 413
+    assert taken < 8 << 20
 
 
 # --- Every page
@@ -379,11 +452,19 @@ def test_long_folders_go_on_by_a_cursor(
     assert [id for id in seen if id not in crumbs] == ["f/a/", "f/b/", *(quote(id) for id in ids[2:])]
 
 
-@pytest.mark.parametrize("cursor", ["*", "a", "_w"])
-def test_a_broken_cursor_is_an_error_in_words(visitor: Visitor, cursor: str) -> None:
-    answer = visitor.get(f"/drive/files/?after={cursor}")
+@pytest.mark.parametrize("cursor", ["*", "a", "_w", "YQBi"])
+def test_a_broken_cursor_is_an_error_in_words(any_visitor: Visitor, cursor: str) -> None:
+    answer = any_visitor.get(f"/drive/files/?cursor={cursor}")
     assert answer.status_code == 422
-    assert "not where a page" in words(answer)
+    assert "not a cursor that a page named" in words(answer)
+
+
+def test_a_folder_with_control_characters_is_merely_empty(any_visitor: Visitor) -> None:
+    assert any_visitor.get("/drive/files/a%00b/").status_code == 200
+    assert any_visitor.post("/drive/delete", {"folder": "a\0b"}).status_code == 303
+    answer = any_visitor.upload((b"x", "x.txt"), folder="a\0b")
+    assert answer.status_code == 422
+    assert "control character U+0000" in words(answer)
 
 
 def test_a_file_name_that_the_id_does_not_say_is_shown(visitor: Visitor, put: Callable[..., None]) -> None:
@@ -446,7 +527,7 @@ def test_a_blob_page_says_where_the_bytes_are(
 ) -> None:
     put("a/plan.pdf", b"%PDF", storage_backend="database", metadata={"camera": "GFX"})
     blob = parts.drive.describe(SERVER, "a/plan.pdf")
-    [replica] = parts.drive.copies(SERVER, blob)
+    [replica] = parts.drive.copies_of(SERVER, [blob])[blob.id]
 
     def also(session: Session) -> None:
         common = {"sha256": blob.sha256, "size": blob.size, "pieces": b"", "created_at": now()}
@@ -501,7 +582,7 @@ def test_pictures_are_shown_from_their_bytes_and_drawings_with_scripts_are_not(
 def test_lost_bytes_leave_the_page_standing(visitor: Visitor, put: Callable[..., None], parts: Parts) -> None:
     put("gone.txt")
     blob = parts.drive.describe(SERVER, "gone.txt")
-    [replica] = parts.drive.copies(SERVER, blob)
+    [replica] = parts.drive.copies_of(SERVER, [blob])[blob.id]
     parts.backends.use("local").delete(replica.storage_key)
     page = visitor.get("/drive/blob/gone.txt")
     assert page.status_code == 200
@@ -610,6 +691,47 @@ def test_a_form_that_breaks_off_stores_nothing(visitor: Visitor, parts: Parts) -
     assert answer.status_code == 400
     assert "ended 1000 bytes before" in words(answer)
     assert parts.listing.page(SERVER).blobs == []
+
+
+def test_a_file_that_cannot_be_received_fails_alone(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(max_blob_bytes=300_000)
+    parts: Parts = app.extensions["simpledrive"]
+    someone = Visitor(app)
+    someone.sign_in()
+    someone.get("/drive/files/")
+    answer = someone.upload((b"one", "a.txt"), (bytes(300_001), "large.bin"), (b"two", "b.txt"), folder="")
+    assert answer.status_code == 413
+    text = words(answer)
+    assert "2 stored · 1 not stored" in text
+    assert "More than 300000 bytes are not taken here." in text
+    assert [blob.id for blob in parts.listing.page(SERVER).blobs] == ["a.txt", "b.txt"]
+
+    def full(*_: object) -> None:
+        raise StagingFull("There is no room to receive these bytes.")
+
+    monkeypatch.setattr("simpledrive.streams.staging._create", full)
+    answer = someone.upload((b"three", "c.txt"), (bytes(290_000), "d.bin"), folder="")
+    assert answer.status_code == 507
+    assert "no room to receive these bytes" in words(answer)
+    assert [blob.id for blob in parts.listing.page(SERVER).blobs] == ["a.txt", "b.txt", "c.txt"]
+    assert list(parts.settings.staging_path.glob("*")) == []
+
+
+def test_too_many_files_for_one_form_are_told_in_words(visitor: Visitor, parts: Parts) -> None:
+    answer = visitor.upload(*[(b"x", f"{number}.txt") for number in range(1001)], folder="")
+    assert answer.status_code == 413
+    assert "at most 1000 fields and files" in words(answer)
+    assert parts.listing.page(SERVER).blobs == []
+    assert list(parts.settings.staging_path.glob("*")) == []
+
+
+def test_a_file_with_a_long_name_is_told_too(visitor: Visitor) -> None:
+    name = "ü" * 1000
+    page = visitor.upload((b"x", name), folder="")
+    assert (page.status_code, page.headers["HX-Replace-Url"]) == (200, "/drive/files/")
+    assert f"Stored {name} on local." in words(page)
 
 
 def test_a_form_without_a_file_says_so(visitor: Visitor) -> None:

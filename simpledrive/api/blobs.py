@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import io
-from base64 import urlsafe_b64encode
 from urllib.parse import urlencode
 
-import pybase64
-from flask import Blueprint, Response, json, request, url_for
+from flask import Blueprint, Response, request
 
 from simpledrive.api import documents
+from simpledrive.api.answers import json_response, stored
 from simpledrive.drive import NewBlob
 from simpledrive.errors import Invalid, UnsupportedType
 from simpledrive.http.bodies import json_body
 from simpledrive.http.conditions import precondition, record_etag, unchanged
 from simpledrive.http.content import streamed
 from simpledrive.http.current import caller, parts, sign_in_by_header
-from simpledrive.ids import flaw
-from simpledrive.models import Blob
 from simpledrive.streams.staging import Incoming
 
 blueprint = Blueprint("blobs", __name__, url_prefix="/v1/blobs")
@@ -43,19 +40,11 @@ def post() -> Response:
     return stored(blob, 201, record_etag(blob))
 
 
-def stored(blob: Blob, status: int, etag: str) -> Response:
-    """The answer to having stored a blob, with the ETag that the resource in question has now."""
-    response = json_response(documents.record(blob), status)
-    response.headers["Location"] = url_for("blobs.get", id=blob.id)
-    response.headers["ETag"] = f'"{etag}"'
-    return response
-
-
 @blueprint.get("/<id:id>")
 def get(id: str) -> Response:
     """A blob's record, and its bytes as base64 unless `?data=false`."""
     blob = parts().drive.describe(caller(), id)
-    if unchanged(request, record_etag(blob), blob.updated_at):
+    if unchanged(request, record_etag(blob)):
         response = Response(status=304)
     elif request.args.get("data", "true").lower() in ("false", "0", "no"):
         response = json_response(documents.record(blob))
@@ -82,13 +71,12 @@ def delete(id: str) -> Response:
 @blueprint.get("/", endpoint="page_slash")
 def page() -> Response:
     """A page of records in the order of their ids."""
-    prefix, limit, after = request.args.get("prefix", ""), _limit(), _after()
-    found = parts().listing.page(caller(), prefix, after, limit)
-    cursor = urlsafe_b64encode(found.next.encode()).decode() if found.next is not None else None
+    prefix, limit = request.args.get("prefix", ""), _limit()
+    found = parts().listing.page(caller(), prefix, request.args.get("cursor"), limit)
     items = [documents.record(blob) for blob in found.blobs]
-    response = json_response({"items": items, "prefixes": [], "next_cursor": cursor})
-    if cursor is not None:
-        query = {"prefix": prefix, "limit": limit, "cursor": cursor}
+    response = json_response({"items": items, "prefixes": [], "next_cursor": found.next})
+    if found.next is not None:
+        query = {"prefix": prefix, "limit": limit, "cursor": found.next}
         response.headers["Link"] = f'</v1/blobs?{urlencode(query)}>; rel="next"'
     return response
 
@@ -98,23 +86,3 @@ def _limit() -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_PAGE):
         raise Invalid(("limit", f"A page has 1 to {MAX_PAGE} blobs."))
     return int(text)
-
-
-def _after() -> str | None:
-    cursor = request.args.get("cursor")
-    if not cursor:
-        return None
-    try:
-        after = pybase64.b64decode(cursor, altchars="-_", validate=True).decode()
-    except ValueError:
-        after = ""
-    if flaw(after) is not None:
-        raise Invalid(("cursor", "This is not a cursor that a page named."))
-    return after
-
-
-def json_response(document: object, status: int = 200) -> Response:
-    """A small JSON document, for this caller alone."""
-    response = Response(json.dumps(document) + "\n", status, mimetype="application/json")
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
-from simpledrive.api.blobs import stored
+from simpledrive.api.answers import stored
 from simpledrive.drive import NewBlob
 from simpledrive.http.bodies import incoming
-from simpledrive.http.conditions import content_etag, precondition
+from simpledrive.http.conditions import content_etag, replaceable
 from simpledrive.http.content import content_response
 from simpledrive.http.current import caller, parts, sign_in_by_header
 
@@ -17,7 +17,7 @@ blueprint.before_request(sign_in_by_header)
 
 @blueprint.put("/<id:id>")
 def put(id: str) -> Response:
-    """Stores the body as a new blob, or replaces the one that If-Match names."""
+    """Stores the body as a new blob, or in place of the one that If-Match names."""
     new = NewBlob(
         id=id,
         filename=request.args.get("filename"),
@@ -25,8 +25,7 @@ def put(id: str) -> Response:
         storage_backend=request.args.get("storage_backend"),
     )
     body = incoming(request, parts().settings.max_blob_bytes or None)
-    replaces = precondition(request) if "If-Match" in request.headers else None
-    blob, is_new = parts().drive.store(caller(), body, new, replaces)
+    blob, is_new = parts().drive.store(caller(), body, new, replaceable(request))
     return stored(blob, 201 if is_new else 200, content_etag(blob))
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
 import pybase64
 from flask import json
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from simpledrive.descriptions import MAX_METADATA, MAX_NAME, MAX_TYPE
 from simpledrive.errors import BadRequest, Invalid
-from simpledrive.ids import MAX_ID
 from simpledrive.models import Blob
 
 BESIDE_DATA = 64 << 10
@@ -27,19 +25,20 @@ _FOREIGN = re.compile(rb"[^A-Za-z0-9+/]")
 
 
 class NewBlobDocument(BaseModel):
-    """The body of POST /v1/blobs. Members that it does not know are refused: a misspelt one would be lost.
+    """The shape of the body of POST /v1/blobs; what its members may say is checked by descriptions.py.
 
+    Members that it does not know are refused: a misspelt one would be lost.
     `data` is bytes because Python's text takes up to four times the room.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    id: Annotated[str, Field(max_length=MAX_ID)] = ""
+    id: str = ""
     data: bytes
-    filename: Annotated[str, Field(max_length=MAX_NAME)] = ""
-    content_type: Annotated[str, Field(max_length=MAX_TYPE)] = ""
+    filename: str = ""
+    content_type: str = ""
     storage_backend: str = ""
-    metadata: dict[str, Annotated[str, Field(max_length=MAX_METADATA)]] = {}
+    metadata: dict[str, str] = {}
 
 
 def read_new_blob(body: bytes) -> NewBlobDocument:

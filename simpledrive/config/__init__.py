@@ -8,10 +8,11 @@ a database or reaches a network.
 from simpledrive.config.display import HIDDEN, Effective, effective
 from simpledrive.config.reading import load
 from simpledrive.config.secrets import Secrets, ensure_secrets
-from simpledrive.config.settings import NAMES, Options, Settings
+from simpledrive.config.settings import JSON_MEMORY_FACTOR, NAMES, Options, Settings
 
 __all__ = [
     "HIDDEN",
+    "JSON_MEMORY_FACTOR",
     "NAMES",
     "Effective",
     "Options",

@@ -24,23 +24,23 @@ _FIELDS = frozenset(name.lower() for name in NAMES)
 _MAY_BE_FILES = frozenset({"api_token", "secret_key", "s3_secret_access_key", "ftp_password", "database_url"})
 _BACKENDS_PREFIX = "SIMPLEDRIVE_BACKENDS__"
 
-# Environment names that can only be meant for us; `.env` and TOML are ours altogether.
+# Environment names that begin like ours. The first can only be meant for us; of the others, those that look
+# like a slip are, and STORAGE_DRIVER is not. `.env` and TOML are ours altogether.
+_OURS = "SIMPLEDRIVE_"
 _FAMILIES = (
-    "API_TOKEN",
+    "API_",
     "FTP_",
-    "HISTORY_D",
-    "JSON_M",
-    "LOCAL_STORAGE",
-    "MAX_BLOB",
+    "HISTORY_",
+    "JSON_",
+    "LOCAL_",
+    "MAX_",
     "ORPHAN_",
     "S3_",
-    "SECRET_KEY_F",
-    "SECURE_COOK",
-    "SIMPLEDRIVE_",
-    "STAGING_P",
+    "SECRET_",
     "STORAGE_",
     "SWEEP_",
 )
+_SLIP, _SLIP_IN_A_FAMILY = 0.85, 0.72
 # ... except these: what curl, Flask, gunicorn, Compose, the Google client and our own tests read, and the
 # links that Kubernetes sets for a service called s3, ftp, storage or simpledrive.
 _FOREIGN = re.compile(
@@ -136,9 +136,13 @@ def _is_known(field: str) -> bool:
 
 
 def _is_meant_for_us(name: str) -> bool:
+    if name.startswith(_OURS):
+        return True
+    if name.startswith(_FAMILIES):
+        return bool(get_close_matches(name, NAMES, n=1, cutoff=_SLIP_IN_A_FAMILY))
     # Close to HOST and PORT are too many foreign names, and SFTP_HOST or AWS_SECRET_ACCESS_KEY are no slips.
     telling = [known for known in NAMES if len(known) > 4 and not known.startswith(("S3_", "FTP_"))]
-    return name.startswith(_FAMILIES) or bool(get_close_matches(name, telling, n=1, cutoff=0.85))
+    return bool(get_close_matches(name, telling, n=1, cutoff=_SLIP))
 
 
 def _unknown(name: str, source: str, known: Iterable[str]) -> str:

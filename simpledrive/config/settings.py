@@ -28,6 +28,10 @@ from simpledrive.errors import ConfigurationError
 
 Options = dict[str, object]
 
+JSON_MEMORY_FACTOR = 3
+"""What a JSON body takes in memory, in lengths of it: the document, its text, and what that decodes to."""
+LEAST_ORPHAN_AGE = 3600
+
 
 def _under_folder(path: Path, info: ValidationInfo) -> Path:
     return Path(os.path.abspath(info.data["folder"] / path.expanduser()))
@@ -117,7 +121,9 @@ class Settings(BaseSettings):
     sweep_interval: Seconds = Field(300, description="Seconds between the server's own sweeps; 0 for none")
     sweep_grace: Seconds = Field(600, description="Seconds that bytes nothing needs any more are still kept")
     orphan_age: Seconds = Field(86400, description="Seconds after which bytes that no record names go")
-    history_days: int = Field(90, ge=0, description="Days that earlier versions and deleted blobs are kept")
+    history_days: int = Field(
+        90, ge=0, le=36500, description="Days that earlier versions and deleted blobs are kept"
+    )
 
     local_storage_path: AnchoredPath = Field(
         Path("instance/blobs"), description="Folder of the backend `local`"
@@ -174,16 +180,27 @@ class Settings(BaseSettings):
     @classmethod
     def _settle_database(cls, url: str, info: ValidationInfo) -> str:
         settled = _database_url(url, info.data["folder"])
-        if make_url(settled).database in {None, "", ":memory:"} and info.data.get("app_env") != "testing":
-            raise ValueError("names no database that outlives the process; only APP_ENV=testing may do that")
+        if make_url(settled).database in {None, "", ":memory:"}:
+            raise ValueError("names no database that outlives the process")
         return settled
 
     @field_validator("json_memory_bytes")
     @classmethod
     def _room_for_one_body(cls, budget: int, info: ValidationInfo) -> int:
-        if budget < info.data.get("json_max_bytes", 0):
-            raise ValueError("is less than JSON_MAX_BYTES, so that the largest body could never be taken")
+        if budget < JSON_MEMORY_FACTOR * info.data.get("json_max_bytes", 0):
+            raise ValueError(
+                f"is less than {JSON_MEMORY_FACTOR} times JSON_MAX_BYTES, what the largest body takes"
+            )
         return budget
+
+    @field_validator("orphan_age")
+    @classmethod
+    def _room_for_a_slow_put(cls, age: int, info: ValidationInfo) -> int:
+        if age < LEAST_ORPHAN_AGE and info.data.get("app_env") != "testing":
+            raise ValueError(
+                f"is less than {LEAST_ORPHAN_AGE}: bytes that are still on their way would be swept"
+            )
+        return age
 
     @field_validator("s3_bucket_name", "ftp_host")
     @classmethod

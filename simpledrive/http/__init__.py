@@ -1,9 +1,13 @@
 """What both faces share: who is asking, errors, bodies into staging, blobs into responses."""
 
-from flask import Flask, Response, g
+from collections.abc import Iterable
+from typing import cast
+
+from flask import Flask, Response, g, request
 
 from simpledrive.http import blob_ids, health, problems
 from simpledrive.http.bodies import Request
+from simpledrive.http.connection import in_portions, limit_waiting
 from simpledrive.http.current import parts
 from simpledrive.http.memory import MemoryBudget, give_back_what_is_freed
 from simpledrive.ids import uuid7
@@ -25,11 +29,14 @@ def init_app(app: Flask) -> None:
 
 def _begin() -> None:
     g.request_id = str(uuid7())
+    limit_waiting(request)
     blob_ids.refuse_broken_text()
     parts().sweeper.ensure_started()
 
 
 def _finish(response: Response) -> Response:
+    if response.is_sequence:
+        response.response = [*in_portions(cast(Iterable[bytes], response.response))]
     response.headers["X-Request-Id"] = g.get("request_id", "")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")

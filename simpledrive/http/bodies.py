@@ -1,15 +1,14 @@
 """Request bodies: counted, limited, never trusted to end where they were announced to.
 
 gunicorn hands a truncated body over as a normal end. So every byte of every body passes `_Counted`, which
-raises instead, and large ones go straight to staging, form uploads included.
+raises instead, and large ones go straight to staging, form uploads and JSON included. Of somebody who is not
+signed in, no more is read than the form of the door.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,16 +16,30 @@ from typing import IO, Any, cast
 
 import flask
 import pybase64
-from flask import current_app
+from flask import current_app, g
+from werkzeug.exceptions import RequestEntityTooLarge
 
-from simpledrive.errors import BadRequest, DigestMismatch, TooLarge, TruncatedBody, UnsupportedType
+from simpledrive.config import JSON_MEMORY_FACTOR
+from simpledrive.errors import (
+    BadRequest,
+    DigestMismatch,
+    DriveError,
+    NotSignedIn,
+    TooLarge,
+    TruncatedBody,
+    UnsupportedType,
+)
+from simpledrive.http import connection
 from simpledrive.http.current import parts
 from simpledrive.http.memory import MemoryBudget
-from simpledrive.streams.source import BLOCK, Reader
-from simpledrive.streams.staging import Arrival, Incoming
+from simpledrive.streams.source import Reader
+from simpledrive.streams.staging import Arrival, Incoming, Staged
 
-STALLED_SECONDS = 60.0
-"""How long a body may stop. It holds a thread, perhaps a share of the memory, and would for ever."""
+FORM_BYTES = 2 << 20
+"""The most bytes of a form without files, which is read into memory: some thousand ticked files."""
+
+STRANGERS_BYTES = 64 << 10
+"""The most bytes of any form of somebody who is not signed in."""
 
 FILES_IN_MEMORY = 32
 """How many small files of one form may wait in memory; a form may have a thousand."""
@@ -38,15 +51,10 @@ _DIGEST = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*(?:;[^,]*)
 
 
 class _Counted(io.RawIOBase):
-    """A body that raises TruncatedBody when it ends before its announced length, breaks off or stalls.
+    """A body that raises TruncatedBody when it ends before its announced length, breaks off or stalls."""
 
-    `connection` is where it comes from, if the server tells; only then can its stalling be noticed.
-    """
-
-    def __init__(
-        self, raw: IO[bytes], announced: int | None, ends_by_itself: bool, connection: socket.socket | None
-    ) -> None:
-        self._raw, self._connection = raw, connection
+    def __init__(self, raw: IO[bytes], announced: int | None, ends_by_itself: bool) -> None:
+        self._raw = raw
         # Without a length, only a server that says so ends the body (chunked); otherwise there is none.
         self._left = announced if announced is not None or ends_by_itself else 0
 
@@ -54,11 +62,14 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        wanted = len(buffer) if self._left is None else min(len(buffer), self._left)
+        wanted = min(len(buffer), connection.PORTION)
+        if self._left is not None:
+            wanted = min(wanted, self._left)
         try:
-            data = self._receive(wanted) if wanted else b""
+            data = self._raw.read(wanted) if wanted else b""
         except TimeoutError as error:
-            raise TruncatedBody(f"Nothing of the body came for {STALLED_SECONDS:.0f} seconds.") from error
+            seconds = f"{connection.STALLED_SECONDS:.0f}"
+            raise TruncatedBody(f"Nothing of the body came for {seconds} seconds.") from error
         except OSError as error:  # gunicorn's NoMoreData is one too
             raise TruncatedBody("The body broke off.") from error
         except Exception as error:  # each server has classes of its own for broken chunks
@@ -70,27 +81,57 @@ class _Counted(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-    def _receive(self, size: int) -> bytes:
-        if self._connection is None:
-            return self._raw.read(size)
-        self._connection.settimeout(STALLED_SECONDS)
-        try:
-            return self._raw.read(size)
-        finally:
-            self._connection.settimeout(None)
+
+class _Limited(io.RawIOBase):
+    """A body that raises TooLarge, with this sentence, past so many bytes."""
+
+    def __init__(self, body: IO[bytes], most: int, too_large: str) -> None:
+        self._body, self._left, self._too_large = body, most, too_large
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._body.read(min(len(buffer), self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLarge(self._too_large)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class Request(flask.Request):
-    """A request whose body is counted, and whose uploaded files go to the drive's staging."""
+    """A request whose body is counted, and whose uploaded files go to the drive's staging.
+
+    Reading its form raises TooLarge for more than a form may have, and NotSignedIn for a stranger's file.
+    """
 
     @cached_property
     def stream(self) -> IO[bytes]:
         """The body. Reads raise TruncatedBody."""
         environ = self.environ
         ends = bool(environ.get("wsgi.input_terminated"))
-        connection = environ.get("gunicorn.socket")
-        counted = _Counted(environ["wsgi.input"], self.content_length, ends, connection)
-        return cast(IO[bytes], io.BufferedReader(counted, BLOCK))
+        counted = _Counted(environ["wsgi.input"], self.content_length, ends)
+        return cast(IO[bytes], io.BufferedReader(counted, connection.PORTION))
+
+    def _load_form_data(self) -> None:
+        try:
+            super()._load_form_data()
+        except RequestEntityTooLarge as error:
+            most = f"{self.max_form_parts} fields and files, and {self.max_form_memory_size} bytes in a field"
+            raise TooLarge(f"One form has at most {most}. Nothing of this one was stored.") from error
+
+    def _get_stream_for_parsing(self) -> IO[bytes]:
+        if g.get("caller") is None:
+            most = STRANGERS_BYTES
+        elif self.mimetype != "multipart/form-data":
+            most = FORM_BYTES
+        else:
+            return self.stream  # what is a field in it has Werkzeug's limits, what is a file the drive's
+        too_large = f"A form has at most {most} bytes here."
+        if (self.content_length or 0) > most:
+            raise TooLarge(too_large)
+        return cast(IO[bytes], io.BufferedReader(_Limited(self.stream, most, too_large)))
 
     def _get_file_stream(
         self,
@@ -99,9 +140,11 @@ class Request(flask.Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
+        if g.get("caller") is None:
+            raise NotSignedIn("Sign in first: no file of a stranger is received.")
         limit = parts().settings.max_blob_bytes or None
         in_memory = len(self._opened) < FILES_IN_MEMORY
-        file = FormFile(parts().drive.staging.begin(limit, in_memory=in_memory))
+        file = FormFile(parts().staging.begin(limit, in_memory=in_memory))
         self._opened.append(file)
         return cast(IO[bytes], file)
 
@@ -117,19 +160,36 @@ class Request(flask.Request):
 
 
 class FormFile:
-    """One file of a form, on its way into staging: what Werkzeug writes to and what the view takes."""
+    """One file of a form, on its way into staging: what Werkzeug writes to and what the view takes.
+
+    A file that cannot be received (TooLarge, StagingFull) fails alone: the rest of it is passed over, the
+    form goes on, and `finish` raises what went wrong.
+    """
 
     def __init__(self, arrival: Arrival) -> None:
-        self.arrival = arrival
+        self._arrival = arrival
+        self._error: DriveError | None = None
 
     def write(self, data: bytes) -> int:
-        return self.arrival.write(data)
+        if self._error is None:
+            try:
+                self._arrival.write(data)
+            except DriveError as error:
+                self._error = error
+                self._arrival.close()
+        return len(data)
+
+    def finish(self) -> Staged:
+        """The whole file. The caller closes it."""
+        if self._error is not None:
+            raise self._error
+        return self._arrival.finish()
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return 0  # Werkzeug rewinds when a file is complete; Staged is opened from the start anyway
 
     def close(self) -> None:
-        self.arrival.close()
+        self._arrival.close()
 
 
 def incoming(request: flask.Request, limit: int | None) -> Incoming:
@@ -183,19 +243,20 @@ def _announce(digests: dict[str, bytes], header: str, name: str, value: str) -> 
 def json_body(request: flask.Request, limit: int, too_large: str) -> Iterator[bytes]:
     """The whole body in memory, for as long as the block lasts, within the process's budget.
 
-    Three times its length is reserved: the document, its text and what the text decodes to. Raises TooLarge
-    (with the sentence `too_large`), TruncatedBody, DigestMismatch, UnsupportedType, Busy.
+    It comes into memory only when all of it has arrived in staging: who sends slowly, or does not say how
+    much, keeps no room from others. Then JSON_MEMORY_FACTOR times its length is reserved: the document, its
+    text and what the text decodes to. Raises what receiving raises, TooLarge with the sentence `too_large`,
+    UnsupportedType, Busy.
     """
-    refuse_codings(request)
-    most = limit if request.content_length is None else request.content_length
-    if most > limit:
-        raise TooLarge(too_large)
     budget = cast(MemoryBudget, current_app.extensions["simpledrive.json_memory"])
-    with budget.reserve(3 * most):
-        body = request.stream.read(most + 1)
-        if len(body) > limit:
-            raise TooLarge(too_large)
-        for name, digest in announced_digests(request).items():
-            if hashlib.new(name, body).digest() != digest:
-                raise DigestMismatch(f"The {name} of the body is not the announced one.")
+    try:
+        staged = parts().staging.receive(incoming(request, limit))
+    except TooLarge as error:
+        raise TooLarge(too_large) from error
+    with staged, budget.reserve(JSON_MEMORY_FACTOR * staged.size):
+        reader = staged.source.opener()
+        try:
+            body = reader.read(staged.size)
+        finally:
+            reader.close()
         yield body

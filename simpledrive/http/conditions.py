@@ -9,7 +9,7 @@ from datetime import datetime
 from flask import Request
 from werkzeug.http import parse_date
 
-from simpledrive.errors import PreconditionFailed, RangeNotSatisfiable
+from simpledrive.errors import BlobExists, PreconditionFailed, RangeNotSatisfiable
 from simpledrive.models import Blob
 
 _RANGE = re.compile(r"([0-9]{0,1000})-([0-9]{0,1000})")
@@ -44,17 +44,35 @@ def precondition(request: Request) -> Callable[[Blob | None], bool] | None:
     return holds
 
 
-def unchanged(request: Request, etag: str, modified: datetime) -> bool:
+def replaceable(request: Request) -> Callable[[Blob | None], bool] | None:
+    """What a PUT demands of the blob in whose place it comes; None: that there is none.
+
+    A condition that does not hold is 412. One that holds is not enough to replace a blob: only If-Match
+    says that this is what the caller wants, and without it BlobExists is raised.
+    """
+    demanded = precondition(request)
+    if demanded is None or "If-Match" in request.headers:
+        return demanded
+
+    def holds(blob: Blob | None) -> bool:
+        if blob is not None and demanded(blob):
+            raise BlobExists(f"A blob with the id {blob.id!r} exists already; If-Match would replace it.")
+        return blob is None
+
+    return holds
+
+
+def unchanged(request: Request, etag: str, modified: datetime | None = None) -> bool:
     """Whether a GET or HEAD is answered 304. Raises PreconditionFailed for 412.
 
-    In the order of section 13.2.2; dates count in whole seconds.
+    In the order of section 13.2.2; dates count in whole seconds. What says no date of modification
+    (`modified` is None) ignores the dates of others, as sections 13.1.3 and 13.1.4 have it.
     """
     if not _as_named(request, (etag,), modified):
         raise PreconditionFailed("The blob is not the one that was named, or was changed since.")
     if "If-None-Match" in request.headers:
         return _excluded(request, (etag,))
-    since = _date(request, "If-Modified-Since")
-    return since is not None and _seconds(modified) <= since
+    return _no_newer(request, "If-Modified-Since", modified) is True
 
 
 def part(request: Request, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
@@ -86,13 +104,12 @@ def _suffix(length: int, size: int) -> tuple[int, int] | None:
     return (max(0, size - length), size) if size else None
 
 
-def _as_named(request: Request, etags: tuple[str, ...], modified: datetime) -> bool:
+def _as_named(request: Request, etags: tuple[str, ...], modified: datetime | None) -> bool:
     """If-Match, or without it If-Unmodified-Since: whether they hold (steps 1 and 2 of section 13.2.2)."""
     if "If-Match" in request.headers:
         named = request.if_match
         return named.star_tag or any(named.is_strong(etag) for etag in etags)
-    since = _date(request, "If-Unmodified-Since")
-    return since is None or _seconds(modified) <= since
+    return _no_newer(request, "If-Unmodified-Since", modified) is not False
 
 
 def _excluded(request: Request, etags: tuple[str, ...]) -> bool:
@@ -109,6 +126,12 @@ def _same(request: Request, etag: str, modified: datetime) -> bool:
     if value.startswith('"'):
         return value == f'"{etag}"'
     return _date(request, "If-Range") == _seconds(modified)
+
+
+def _no_newer(request: Request, header: str, modified: datetime | None) -> bool | None:
+    """Whether the blob is at most as new as the date in a header; None if there is nothing to compare."""
+    since = _date(request, header)
+    return None if since is None or modified is None else _seconds(modified) <= since
 
 
 def _date(request: Request, header: str) -> datetime | None:

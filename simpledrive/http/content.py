@@ -10,13 +10,17 @@ from urllib.parse import quote
 from flask import Request, Response
 from werkzeug.http import http_date
 
+from simpledrive.descriptions import media_type
 from simpledrive.http.conditions import content_etag, part, unchanged
+from simpledrive.http.connection import in_portions
 from simpledrive.http.current import caller, parts
 from simpledrive.models import Blob
 
-SHOWN = frozenset(
-    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp", "text/plain"}
-    | {"audio/mpeg", "audio/ogg", "audio/wav", "audio/flac", "video/mp4", "video/webm"}
+PICTURES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"})
+"""Types that a browser draws and never runs."""
+
+SHOWN = PICTURES | frozenset(
+    {"text/plain", "audio/mpeg", "audio/ogg", "audio/wav", "audio/flac", "video/mp4", "video/webm"}
 )
 """Types that a browser may show in place. All others are downloaded: HTML, SVG and PDF can run scripts."""
 
@@ -46,7 +50,7 @@ def content_response(request: Request, blob: Blob, *, download: bool) -> Respons
 def streamed(portions: Iterator[bytes]) -> Response:
     """A response that passes portions on as they come. The first one is taken now, and its error raised."""
     first = next(portions, b"")
-    response = Response(chain((first,), portions), direct_passthrough=True)
+    response = Response(in_portions(chain((first,), portions)), direct_passthrough=True)
     if (close := getattr(portions, "close", None)) is not None:
         response.call_on_close(close)
     return response
@@ -68,7 +72,7 @@ def _described(response: Response, blob: Blob, download: bool) -> Response:
 
 def disposition(blob: Blob, download: bool) -> str:
     """Content-Disposition (RFC 6266): the name in ASCII for old clients, and in full as filename*."""
-    shown = blob.content_type.partition(";")[0].strip().lower() in SHOWN and not download
+    shown = media_type(blob.content_type) in SHOWN and not download
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%/' else "_" for c in blob.filename)
     full = quote(blob.filename, safe="!#$&+.^_`|~-")
     extended = f"; filename*=UTF-8''{full}" if plain != blob.filename else ""

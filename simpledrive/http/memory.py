@@ -26,8 +26,12 @@ class MemoryBudget:
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Holds that many bytes of the budget, at most all of it. Waits briefly, then raises Busy."""
-        size = min(size, self._size)
+        """Holds that many bytes of the budget. Waits briefly, then raises Busy.
+
+        Raises ValueError for more than there ever is: settings that allow this are refused at the start.
+        """
+        if size > self._size:
+            raise ValueError(f"{size} bytes are more than the whole budget of {self._size}")
         deadline = time.monotonic() + self.WAIT
         with self._changed:
             while self._free < size:

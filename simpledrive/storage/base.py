@@ -14,7 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +29,9 @@ MARKER = "simpledrive-marker"
 KEY = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{32}")
 """What `new_key` makes. Whatever else lies at a backend, MARKER included, is no object of ours to list."""
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+
 
 def new_key(sha256: str) -> str:
     """A fresh key for these bytes: digest, dot, UUIDv7. No two puts ever share one.
@@ -40,8 +43,12 @@ def new_key(sha256: str) -> str:
 
 
 def made_at(key: str) -> datetime:
-    """When `new_key` made this key (UTC)."""
-    return datetime.fromtimestamp(int(key.partition(".")[2][:12], 16) / 1000, UTC)
+    """When `new_key` made this key (UTC).
+
+    In a foreign name of the same shape may stand a time that the calendar does not reach: then its last.
+    """
+    milliseconds = int(key.partition(".")[2][:12], 16)
+    return BEGINNING + min(timedelta(milliseconds=milliseconds), LAST_MOMENT - BEGINNING)
 
 
 class Options(BaseModel):

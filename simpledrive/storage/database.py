@@ -28,10 +28,8 @@ from simpledrive.errors import (
 from simpledrive.sql import Database, connect
 from simpledrive.storage import chunks
 from simpledrive.storage.base import KEY, Options, Storage
-from simpledrive.storage.chunks import PAGE, PART, metadata
+from simpledrive.storage.chunks import PAGE, PART
 from simpledrive.streams.source import Reader, Source
-
-__all__ = ["DatabaseOptions", "DatabaseStorage", "metadata"]
 
 PARTS_STORED_AT_ONCE = 4
 DRIVERS = ("sqlite", "postgresql+psycopg")

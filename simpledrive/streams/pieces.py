@@ -26,10 +26,6 @@ class Pieces:
         """Bytes in each piece but the last."""
         return LEAF << _folds(self.size)
 
-    @property
-    def count(self) -> int:
-        return len(self.sums) // SUM_BYTES
-
     def around(self, start: int, stop: int) -> tuple[int, int]:
         """The byte range [from, to) of the whole pieces that cover what there is of [start, stop)."""
         if start >= min(stop, self.size):

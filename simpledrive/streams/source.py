@@ -1,10 +1,10 @@
 """Readers, and the one that verifies whole blobs."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 from simpledrive.errors import IntegrityFault
@@ -20,7 +20,20 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
-class VerifyingReader:
+class Closing(ABC):
+    """What is closed at the end of its `with` block."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class VerifyingReader(Closing):
     """Hands over exactly `size` bytes whose SHA-256 is `sha256`.
 
     Raises IntegrityFault otherwise, and before the last portion is handed over: who reads to the end without
@@ -51,14 +64,6 @@ class VerifyingReader:
 
     def close(self) -> None:
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True)

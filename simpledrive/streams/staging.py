@@ -5,17 +5,16 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from simpledrive.errors import BadRequest, DigestMismatch, StagingFull, TooLarge, TruncatedBody
 from simpledrive.ids import uuid7
 from simpledrive.streams.pieces import LEAF, Pieces, Summing
-from simpledrive.streams.source import BLOCK, Reader, Source
+from simpledrive.streams.source import BLOCK, Closing, Reader, Source
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,10 @@ class Incoming:
     limit: int | None = None
 
 
-class Staged:
+_NAME = re.compile(r"[0-9a-f]{32}\.part")
+
+
+class Staged(Closing):
     """Bytes that have arrived whole: counted, hashed, not yet stored. Closing it forgets them."""
 
     def __init__(
@@ -57,14 +59,6 @@ class Staged:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Arrival:
@@ -152,22 +146,12 @@ class Staging:
             arrival.close()
 
     def clean(self) -> int:
-        """Removes what dead processes left behind; returns how many files. A live upload holds its lock."""
-        removed = 0
-        for path in self._folder.glob("*.part"):
-            try:
-                file = os.open(path, os.O_RDWR)
-            except FileNotFoundError:
-                continue
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
-                removed += 1
-            except BlockingIOError:
-                pass
-            finally:
-                os.close(file)
-        return removed
+        """Removes what dead processes left behind; returns how many files. A live upload holds its lock.
+
+        What is not ours by its name, or cannot be removed, stays: the folder may be anybody's.
+        """
+        found = [path for path in self._folder.glob("*.part") if _NAME.fullmatch(path.name)]
+        return sum(map(_remove_if_dead, found))
 
 
 def _compare(arrival: Arrival, incoming: Incoming) -> None:
@@ -191,6 +175,18 @@ def _create(folder: Path) -> tuple[Path, int]:
         if path.exists():
             return path, file
         os.close(file)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    with suppress(OSError):
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            return True
+        finally:
+            os.close(file)
+    return False
 
 
 def _write_all(file: int, data: bytes | bytearray) -> None:

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, request
 
+from simpledrive.descriptions import media_type
 from simpledrive.errors import DriveError
-from simpledrive.http.content import content_response
+from simpledrive.http.content import PICTURES, content_response
 from simpledrive.http.current import caller, parts
 from simpledrive.models import Blob, Replica, now
 from simpledrive.ui import names
 from simpledrive.ui.entries import entries
-from simpledrive.ui.kinds import media_type, readable
+from simpledrive.ui.kinds import readable
 from simpledrive.ui.marks import Rep, rep
 from simpledrive.ui.pages import page
 
 blueprint = Blueprint("blob", __name__)
 
-PICTURES = frozenset(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"])
-"""Types that a browser draws and never runs."""
 LARGEST_PICTURE = 32 << 20
 TEXT_SHOWN = 64 << 10
 LINES_SHOWN = 2000

@@ -13,8 +13,8 @@ from simpledrive.models import Blob
 from simpledrive.ui import names, notes
 from simpledrive.ui.amounts import count
 from simpledrive.ui.entries import entries
-from simpledrive.ui.files import folder_page, folder_url
-from simpledrive.ui.pages import page, see
+from simpledrive.ui.files import back, folder_url
+from simpledrive.ui.pages import page
 
 blueprint = Blueprint("deletion", __name__)
 
@@ -25,7 +25,7 @@ def delete() -> Response:
     ids = _ids()
     folder = folder_of(ids[0]) if ids else request.form.get("folder", "")
     if not ids:
-        return _back(folder, notes.Note("Nothing was ticked, so nothing was deleted."))
+        return back(folder, notes.Note("Nothing was ticked, so nothing was deleted."))
     if "confirmed" not in request.form:
         return page(
             "ui/delete.html",
@@ -36,7 +36,7 @@ def delete() -> Response:
             days=parts().settings.history_days,
         )
     done, but = _each(ids, lambda id: parts().drive.delete(caller(), id))
-    return _back(folder, notes.Note(_said("Deleted", done), but, undo=done))
+    return back(folder, notes.Note(_said("Deleted", done), but, undo=done))
 
 
 @blueprint.post("/restore")
@@ -45,7 +45,7 @@ def restore() -> Response:
     ids = _ids()
     folder = folder_of(ids[0]) if ids else ""
     done, but = _each(ids, lambda id: parts().drive.restore(caller(), id))
-    return _back(folder, notes.Note(_said("Brought back", done), but))
+    return back(folder, notes.Note(_said("Brought back", done), but))
 
 
 def _ids() -> list[str]:
@@ -78,12 +78,3 @@ def _each(ids: list[str], act: Callable[[str], object]) -> tuple[list[str], list
 
 def _said(act: str, done: list[str]) -> str:
     return f"{act} {names.shown(done[0]) if len(done) == 1 else count(len(done), 'file')}."
-
-
-def _back(folder: str, note: notes.Note) -> Response:
-    """Back to the folder with a note; one too long to be kept for the next page is shown at once."""
-    if notes.leave(note):
-        return see(folder_url(folder))
-    response = folder_page(folder, note=note)
-    response.headers["HX-Replace-Url"] = folder_url(folder)
-    return response

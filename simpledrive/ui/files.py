@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from base64 import b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, request, url_for
 
-from simpledrive.errors import Invalid
 from simpledrive.http.current import caller, parts
 from simpledrive.listing import Folder
-from simpledrive.ui import names
+from simpledrive.ui import names, notes
 from simpledrive.ui.entries import entries
 from simpledrive.ui.marks import Mark, folder_mark
 from simpledrive.ui.pages import page, see
@@ -50,15 +48,15 @@ def slashless(path: str) -> Response:
 def folder_page(path: str, **context: object) -> Response:
     """The page of a folder, from the cursor in the query on."""
     backends = list(parts().backends)
-    found = parts().listing.folder(caller(), path, backends, _after(), PAGE)
+    found = parts().listing.folder(caller(), path, backends, request.args.get("cursor"), PAGE)
     return page(
         "ui/files.html",
         path=path,
         crumbs=names.crumbs(path),
         folders=[_folder_entry(folder) for folder in found.folders],
         files=entries(found.blobs),
-        first="after" not in request.args,
-        following=_cursor(found.next),
+        first="cursor" not in request.args,
+        following=found.next,
         limit=PAGE,
         backends=backends,
         default=parts().backends.default,
@@ -66,25 +64,22 @@ def folder_page(path: str, **context: object) -> Response:
     )
 
 
-def folder_url(path: str, after: str | None = None) -> str:
+def folder_url(path: str, cursor: str | None = None) -> str:
     """The URL of a folder's page, from a cursor on."""
-    return url_for("ui.files.show", path=path, after=after) if path else url_for("ui.files.top", after=after)
+    if not path:
+        return url_for("ui.files.top", cursor=cursor)
+    return url_for("ui.files.show", path=path, cursor=cursor)
+
+
+def back(folder: str, note: notes.Note) -> Response:
+    """Back to the folder with a note; one too long to be kept for the next page is shown at once."""
+    if notes.leave(note):
+        return see(folder_url(folder))
+    response = folder_page(folder, note=note)
+    response.headers["HX-Replace-Url"] = folder_url(folder)
+    return response
 
 
 def _folder_entry(folder: Folder) -> FolderEntry:
     mark = folder_mark(folder.backends, parts().backends.kind)
     return FolderEntry(folder.path, names.crumbs(folder.path)[-1].name, mark)
-
-
-def _cursor(following: str | None) -> str | None:
-    return None if following is None else urlsafe_b64encode(following.encode()).decode().rstrip("=")
-
-
-def _after() -> str | None:
-    cursor = request.args.get("after")
-    if cursor is None:
-        return None
-    try:
-        return b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except ValueError as error:
-        raise Invalid(("after", "This is not where a page of this drive ended.")) from error

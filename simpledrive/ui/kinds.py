@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from simpledrive.descriptions import media_type
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -99,8 +101,3 @@ def readable(content_type: str) -> bool:
     """Whether the bytes are text that may be shown as such: escaped, never rendered."""
     plain = media_type(content_type)
     return plain.startswith("text/") or plain in READABLE or plain.endswith(("+json", "+xml"))
-
-
-def media_type(content_type: str) -> str:
-    """Without parameters, in lower case: `text/plain`."""
-    return content_type.partition(";")[0].strip().lower()

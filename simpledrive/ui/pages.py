@@ -23,7 +23,7 @@ POLICY = (
 def page(template: str, **context: object) -> Response:
     """A page for somebody who is signed in, with the side that says where the bytes are."""
     context.setdefault("note", notes.take())
-    context["usage"] = parts().drive.usage(caller())
+    context["usage"] = parts().counters.usage(caller())
     return make_response(render_template(template, **context))
 
 

@@ -18,8 +18,8 @@ from simpledrive.models import Blob
 from simpledrive.ui import names, notes
 from simpledrive.ui.amounts import count
 from simpledrive.ui.entries import entries
-from simpledrive.ui.files import folder_page, folder_url
-from simpledrive.ui.pages import is_fragment, see
+from simpledrive.ui.files import back, folder_page
+from simpledrive.ui.pages import is_fragment
 
 blueprint = Blueprint("upload", __name__)
 
@@ -48,8 +48,7 @@ def upload() -> Response:
     arrivals = [_keep(file, folder, backend) for file in request.files.getlist("file") if file.filename]
     status = next((arrival.status for arrival in arrivals if arrival.blob is None), 201)
     if status == 201 and not is_fragment():
-        notes.leave(_note(arrivals))
-        return see(folder_url(folder))
+        return back(folder, _note(arrivals))
     stored = {entry.blob.id: entry for entry in entries([a.blob for a in arrivals if a.blob is not None])}
     if is_fragment():
         rows = render_template("ui/arrivals.html", arrivals=arrivals, stored=stored)
@@ -66,7 +65,7 @@ def _keep(file: FileStorage, folder: str, backend: str | None) -> Arrival:
         return Arrival(file.filename or "", 422, why="This is not a name that a file can have.")
     new = NewBlob(id=id, content_type=_content_type(file), storage_backend=backend)
     try:
-        with cast(FormFile, file.stream).arrival.finish() as staged:
+        with cast(FormFile, file.stream).finish() as staged:
             blob, _ = parts().drive.store(caller(), staged, new)
     except DriveError as error:
         return Arrival(name, problem_of(error).status, why=_why(error), there=_there(error, id))

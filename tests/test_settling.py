@@ -1,0 +1,84 @@
+"""What becomes of bytes that were put at a backend when recording them does not go through."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable, DriveError, StorageUnavailable
+from simpledrive.migration import Migration
+from simpledrive.parts import Parts
+from simpledrive.records import Recording
+from simpledrive.storage.base import made_at
+from tests.drives import check, keep, objects, replicas
+
+
+def store(parts: Parts) -> None:
+    keep(parts, "b", b"new bytes", "database")
+
+
+def move(parts: Parts) -> None:
+    moves = list(parts.migration.run("local", "database"))
+    assert [move.why is not None for move in moves] == [True]
+
+
+WAYS = {store: (Recording, "record"), move: (Migration, "_switch")}
+each_way = pytest.mark.parametrize("put", WAYS, ids=["stored", "moved"])
+
+
+def fail(
+    parts: Parts, put: Callable[[Parts], None], error: DriveError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Puts bytes at the backend `database`; the transaction does its work, and then fails."""
+    where, name = WAYS[put]
+    work = getattr(where, name)
+
+    def failing(*arguments: object, **named: object) -> None:
+        work(*arguments, **named)
+        raise error
+
+    keep(parts, "a", b"bytes", "local")
+    parts.backends.check("database")
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, failing)
+        if put is move:
+            move(parts)
+        else:
+            with pytest.raises(type(error)):
+                put(parts)
+    assert [row.storage_backend for row in replicas(parts)] == ["local"]
+    check(parts)
+
+
+@each_way
+@pytest.mark.parametrize("error", [Busy("locked"), DatabaseFull("full")], ids=["busy", "full"])
+def test_what_was_refused_is_removed_at_once(
+    any_parts: Parts, put: Callable[[Parts], None], error: DriveError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(any_parts, put, error, monkeypatch)
+    assert objects(any_parts, "database") == set()
+
+
+@each_way
+def test_what_may_have_been_recorded_stays(
+    any_parts: Parts, put: Callable[[Parts], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(any_parts, put, DatabaseUnavailable("broke around COMMIT"), monkeypatch)
+    assert len(objects(any_parts, "database")) == 1
+
+
+@each_way
+def test_what_took_so_long_that_a_sweep_may_take_it_for_lost_is_refused(
+    any_parts: Parts, put: Callable[[Parts], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(any_parts, "a", b"bytes", "local")
+    half_of_it = timedelta(seconds=any_parts.settings.orphan_age / 2 + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("simpledrive.replicas.made_at", lambda key: made_at(key) - half_of_it)
+        if put is move:
+            move(any_parts)
+        else:
+            with pytest.raises(StorageUnavailable, match="took so long"):
+                put(any_parts)
+    assert objects(any_parts, "database") == set()
+    check(any_parts)

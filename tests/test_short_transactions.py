@@ -1,0 +1,157 @@
+"""No transaction on the records is open while a storage is called or a body is read."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
+
+from simpledrive.drive import NewBlob
+from simpledrive.errors import BlobExists, StorageFull
+from simpledrive.keys import SERVER
+from simpledrive.parts import Parts
+from simpledrive.storage import registry
+from simpledrive.streams.staging import Incoming
+from tests.drives import check, fetch, flip, impatient, keep, lose, put_orphan, replace
+from tests.sources import content
+
+
+class Held:
+    """How many connections to the records each thread has checked out."""
+
+    def __init__(self) -> None:
+        self._own = threading.local()
+
+    def watch(self, parts: Parts) -> None:
+        event.listen(parts.database.engine, "checkout", lambda *_: self._add(1))
+        event.listen(parts.database.engine, "checkin", lambda *_: self._add(-1))
+
+    def _add(self, number: int) -> None:
+        self._own.count = self.count + number
+
+    @property
+    def count(self) -> int:
+        return getattr(self._own, "count", 0)
+
+
+class Watched:
+    """A storage, a reader or a listing, each use of which is refused to who holds a connection."""
+
+    def __init__(self, inner: Any, held: Held, calls: list[str]) -> None:
+        self._inner, self._held, self._calls = inner, held, calls
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if not callable(value):
+            return value
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._look(name)
+            result = value(*arguments, **named)
+            return Watched(result, self._held, self._calls) if name in ("open", "keys") else result
+
+        return call
+
+    def __iter__(self) -> Iterator[str]:
+        for key in self._inner:
+            self._look("the next key")
+            yield key
+
+    def _look(self, name: str) -> None:
+        self._calls.append(name)
+        assert self._held.count == 0, f"{name} is called in the middle of a transaction"
+
+
+@pytest.fixture
+def held() -> Held:
+    return Held()
+
+
+@pytest.fixture
+def calls() -> list[str]:
+    return []
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def parts(
+    request: pytest.FixtureRequest,
+    make_app: Callable[..., Flask],
+    monkeypatch: pytest.MonkeyPatch,
+    held: Held,
+    calls: list[str],
+) -> Parts:
+    """A drive whose storages are all watched."""
+    database = (
+        {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_database")}
+    )
+    monkeypatch.setattr(
+        "simpledrive.parts.build_storage",
+        lambda name, options: Watched(registry.build(name, options), held, calls),
+    )
+    parts: Parts = make_app(**database).extensions["simpledrive"]
+    held.watch(parts)
+    return parts
+
+
+def test_storing_reading_and_deleting(parts: Parts, held: Held, calls: list[str]) -> None:
+    data = content(700_000)
+    for id, backend in (("a", "local"), ("b", "local"), ("c", "database")):
+        body = Incoming(Watched(io.BytesIO(data), held, calls), len(data))
+        parts.drive.store(SERVER, body, NewBlob(id=id, storage_backend=backend))
+    replace(parts, "a", b"other", "database")
+    with pytest.raises(BlobExists):
+        keep(parts, "b", b"bytes")
+    flip(parts, data, "local", 300_000)
+    assert fetch(parts, "b") == fetch(parts, "c") == data
+    lose(parts, data, "local")
+    assert fetch(parts, "b", 5, 400_000) == data[5:400_000]
+    keep(parts, "d", data)
+    parts.drive.delete(SERVER, "d")
+    parts.drive.restore(SERVER, "d")
+    check(parts)
+    assert {"put", "open", "read", "close", "size"} <= set(calls)
+
+
+def test_moving(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = [content(300_000, seed) for seed in range(5)]
+    for seed, data in enumerate(contents):
+        keep(parts, f"{seed}", data)
+    keep(parts, "there already", contents[0], "database")
+    keep(parts, "and wrong", contents[1], "database")
+    flip(parts, contents[1], "database", 5)
+    flip(parts, contents[2], "local", 5)
+    lose(parts, contents[3], "local")
+    moved = [move.why is None for move in parts.migration.run("local", "database")]
+    assert sorted(moved) == [False, False, True, True, True]
+
+    def full(*_: object) -> None:
+        raise StorageFull("local", "put", "no room")
+
+    monkeypatch.setattr(parts.backends.use("local"), "put", full, raising=False)
+    list(parts.migration.run("database", "local"))
+
+
+def test_sweeping(parts: Parts, calls: list[str]) -> None:
+    for seed in range(12):
+        keep(parts, f"{seed}", content(1000, seed))
+    for seed in range(6):
+        parts.drive.delete(SERVER, f"{seed}")
+    put_orphan(parts, "local")
+    swept = impatient(parts).sweep(orphans=True, force=True)
+    assert (swept.replicas, swept.orphans, swept.problems) == (6, 1, [])
+    assert {"delete", "keys", "the next key", "clean"} <= set(calls)
+
+
+def test_this_would_notice(parts: Parts) -> None:
+    keep(parts, "a", b"bytes")
+
+    def work(session: Session) -> None:
+        session.execute(text("SELECT 1"))
+        parts.backends.use("local").open("any")
+
+    with pytest.raises(AssertionError, match="in the middle of a transaction"):
+        parts.database.read(work)
