@@ -15,7 +15,9 @@ DEFAULT_TYPE = "application/octet-stream"
 PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 """What `x.tar.gz` is: a gzip file, and not the tar that is in it."""
 
-_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;.*)?", re.ASCII)
+_WORD = r"[\w!#$&^.+-]+"
+# No comma anywhere: browsers take `text/plain;,text/html` for a list, and the last of a list counts.
+_TYPE = re.compile(rf'{_WORD}/{_WORD}(\s*;\s*{_WORD}=({_WORD}|"[^",\\]*"))*\s*;?', re.ASCII)
 _TYPES = mimetypes.MimeTypes(filenames=())
 """Guesses by file name from Python's own table: the machine's would give other answers elsewhere."""
 

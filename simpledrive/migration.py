@@ -7,7 +7,6 @@ and run again: what is done is done, and nothing is ever half moved.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +22,6 @@ from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad, rele
 from simpledrive.sql import ATTEMPTS, Database, affected
 from simpledrive.streams.pieces import Pieces
 from simpledrive.streams.source import Source, drain
-
-log = logging.getLogger(__name__)
 
 BATCH = 100
 PASSES = 10
@@ -120,7 +117,6 @@ class Migration:
         try:
             return Move(replica.sha256, replica.size, self._move(replica, target))
         except DriveError as error:
-            log.error("not moved: %s: %s", replica.sha256, error)
             return Move(replica.sha256, replica.size, 0, str(error))
 
     def _move(self, listed: Replica, target: str) -> int:

@@ -57,7 +57,7 @@ class Reading:
             if replica is None:
                 if silent:
                     raise next(iter(silent.values()))
-                log.error("no replica of %s holds the right bytes", sha256)
+                log.error("no replica of %s holds the right bytes; its home is %s", sha256, home)
                 raise IntegrityFault("The bytes of this blob are gone or altered. This is not your doing.")
             try:
                 with closing(self._portions(replica, at, stop)) as portions:

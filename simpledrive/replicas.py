@@ -87,6 +87,8 @@ class Replicas:
         try:
             return self._backends.use(replica.storage_backend).size(replica.storage_key) == replica.size
         except ObjectMissing:
+            # Really gone, or the whole place? Then nothing is lost yet, and nothing may be put there instead.
+            self._backends.check(replica.storage_backend)
             return False
 
     @contextmanager

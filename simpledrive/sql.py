@@ -7,8 +7,8 @@ writes in the middle of a transaction. So a transaction says at its beginning wh
 import random
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -26,6 +26,9 @@ T = TypeVar("T")
 ATTEMPTS = 10
 LAST_STEPS = "last steps"
 BUSY_SECONDS = 5
+PATIENCE = 10
+"""Seconds after which a caller is told that the database is busy: he holds a thread while he waits."""
+
 REPEATABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 FULL = {"53100", "53200"}  # disk full, out of memory
 OUT_OF_REACH = {
@@ -124,7 +127,7 @@ class Database:
         postgresql = engine.dialect.name == "postgresql"
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if postgresql else engine
         # SQLite has one writer at a time, and its own waiting is a sleep that grows: threads queue here.
-        self._turn: AbstractContextManager[Any] = Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._turn = Lock() if engine.dialect.name == "sqlite" else None
 
     def read(self, work: Callable[[Session], T]) -> T:
         """What `work` returns, from one consistent view. Nothing is written."""
@@ -144,7 +147,7 @@ class Database:
         def attempt() -> T:
             nonlocal doubtful
             try:
-                with self._turn:
+                with self._taking_turns():
                     return self._once(self._writer, work)
             except Exception as error:
                 # The server may have been in the middle of the COMMIT when `happened` looked: so whatever
@@ -161,6 +164,18 @@ class Database:
                 raise DatabaseUnavailable("The database does not answer.") from error
             raise
 
+    @contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=PATIENCE):
+            raise Busy("The database is busy with other writers.")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
     def _once(self, engine: Engine, work: Callable[[Session], T]) -> T:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             result = work(session)
@@ -170,6 +185,7 @@ class Database:
             return result
 
     def _repeat(self, attempt: Callable[[], T]) -> T:
+        deadline = time.monotonic() + PATIENCE
         for number in range(ATTEMPTS):
             try:
                 return attempt()
@@ -184,7 +200,7 @@ class Database:
                     raise DatabaseUnavailable("The database file cannot be used.") from error
                 if not (_lost(error) or _repeatable(error)):
                     raise
-                if number == ATTEMPTS - 1:
+                if number == ATTEMPTS - 1 or time.monotonic() > deadline:
                     if _lost(error):
                         raise DatabaseUnavailable("The database does not answer.") from error
                     raise Busy("The database is busy with other writers.") from error

@@ -77,7 +77,7 @@ class Server:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(PATIENCE)
+        return self.process.wait(2 * PATIENCE)  # gunicorn's own patience with a worker is 30 s
 
     def run(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
         """`flask ARGUMENTS` with the same settings."""

@@ -11,6 +11,7 @@ from flask import Request, Response
 from werkzeug.http import http_date
 
 from simpledrive.descriptions import media_type
+from simpledrive.errors import Forbidden
 from simpledrive.http.conditions import content_etag, part, unchanged
 from simpledrive.http.connection import in_portions
 from simpledrive.http.current import caller, parts
@@ -25,12 +26,18 @@ SHOWN = PICTURES | frozenset(
 """Types that a browser may show in place. All others are downloaded: HTML, SVG and PDF can run scripts."""
 
 
+RUNS = frozenset({"script", "style", "worker", "sharedworker", "serviceworker", "embed", "object", "xslt"})
+"""What a browser wants when a page would run or apply it: a hole in a page must find no script here."""
+
+
 def content_response(request: Request, blob: Blob, *, download: bool) -> Response:
     """The answer to GET or HEAD for a blob's bytes: 200, 206 or 304. Raises for 412 and 416.
 
     The first portion is read before the headers go out, so that lost bytes are an error with a status; what
     breaks later cuts the connection.
     """
+    if request.headers.get("Sec-Fetch-Dest") in RUNS:
+        raise Forbidden("What users store is not run as a part of a page.")
     etag = content_etag(blob)
     if unchanged(request, etag, blob.updated_at):
         return _described(Response(status=304), blob, download)

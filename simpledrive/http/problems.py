@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask, Response, g, json, render_template, request
+from flask.globals import request_ctx
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
@@ -88,7 +89,8 @@ def answer(error: Exception) -> Response:
         log.error("a fault in request %s", g.get("request_id"), exc_info=error)
     elif problem.status >= 500:
         log.error("%s in request %s: %s", problem.type, g.get("request_id"), error)
-    if request.path.partition("/")[2].split("/")[0] == "drive":
+    # Without an adapter (a Host that cannot be one) no page can be made, since it has links.
+    if request.path.partition("/")[2].split("/")[0] == "drive" and request_ctx.url_adapter is not None:
         response = Response(render_template("ui/error.html", problem=problem, detail=_detail(error, problem)))
     else:
         response = Response(json.dumps(_document(error, problem)), mimetype="application/problem+json")

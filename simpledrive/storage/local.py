@@ -42,6 +42,7 @@ class LocalStorage(Storage):
         self._base = options.path.absolute()
         self._objects, self._copies = self._base / "objects", self._base / "tmp"
         self._durable: set[Path] = set()
+        self._seen = False
 
     def put(self, key: str, source: Source) -> None:
         with self._errors("put"):
@@ -53,10 +54,12 @@ class LocalStorage(Storage):
             self._copy(source, path)
         with self._errors("put"):
             _sync(path.parent)
+        self._seen = True
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> "_Range":
         with self._errors("open"):
             file = self._path(key).open("rb", buffering=0)
+            self._seen = True
             try:
                 held = os.fstat(file.fileno()).st_size
                 file.seek(start)
@@ -112,15 +115,17 @@ class LocalStorage(Storage):
         """Makes a folder below PATH, and those above it, each one's entry synced into its parent.
 
         Once a process, also for folders that are there: whoever made one may not have synced it yet. PATH
-        itself is not made a second time. If it disappears, its disk was unmounted: nothing is to be written
-        to the disk below.
+        itself and its `objects` are not made once an object was seen there, the marker above all. If they
+        disappear, the disk was unmounted: nothing is to be written to the disk below.
         """
-        if folder in self._durable:
+        if folder in self._durable and folder.is_dir():
             return
         if folder.parent != self._base:
             self._prepare(folder.parent)
-        elif not self._durable:
+        elif not self._seen:
             _make_whole(self._base)
+        elif not self._objects.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "its folder is gone: is the disk mounted?")
         with suppress(FileExistsError):
             folder.mkdir(0o700)
         _sync(folder.parent)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from simpledrive.errors import BlobNotFound, DriveError
+from simpledrive.errors import BlobNotFound, DriveError, Invalid
 from simpledrive.http.current import caller, parts
-from simpledrive.ids import folder_of
+from simpledrive.ids import MAX_ID, folder_of
 from simpledrive.models import Blob
 from simpledrive.ui import names, notes
 from simpledrive.ui.amounts import count
@@ -17,6 +17,8 @@ from simpledrive.ui.files import back, folder_url
 from simpledrive.ui.pages import page
 
 blueprint = Blueprint("deletion", __name__)
+
+MOST = 1000
 
 
 @blueprint.post("/delete")
@@ -50,7 +52,10 @@ def restore() -> Response:
 
 def _ids() -> list[str]:
     """Each id once, in the order of the page."""
-    return list(dict.fromkeys(request.form.getlist("id")))
+    ids = list(dict.fromkeys(request.form.getlist("id")))
+    if len(ids) > MOST or any(len(id) > MAX_ID for id in ids):
+        raise Invalid(("id", f"At most {MOST} files go into the trash or back at once."))
+    return ids
 
 
 def _described(ids: list[str]) -> list[Blob]:

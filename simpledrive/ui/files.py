@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flask import Blueprint, Response, request, url_for
+from werkzeug.exceptions import NotFound
 
 from simpledrive.http.current import caller, parts
+from simpledrive.ids import MAX_ID
 from simpledrive.listing import Folder
 from simpledrive.ui import names, notes
 from simpledrive.ui.entries import entries
@@ -47,6 +49,8 @@ def slashless(path: str) -> Response:
 
 def folder_page(path: str, **context: object) -> Response:
     """The page of a folder, from the cursor in the query on."""
+    if len(path) > MAX_ID:
+        raise NotFound  # nothing can be in it, and each slash is a link
     backends = list(parts().backends)
     found = parts().listing.folder(caller(), path, backends, request.args.get("cursor"), PAGE)
     return page(

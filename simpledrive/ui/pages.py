@@ -53,7 +53,10 @@ def here() -> str:
 
 def before() -> str:
     """The page that a form was sent from, or the first one."""
-    sent_from = urlsplit(request.referrer or "")
+    try:
+        sent_from = urlsplit(request.referrer or "")
+    except ValueError:  # not a URL
+        return local(None)
     if sent_from.netloc != request.host:
         return local(None)
     return local(sent_from.path + (f"?{sent_from.query}" if sent_from.query else ""))
