@@ -10,7 +10,14 @@ for name in ("CI", "BUILD_NUMBER"):
 
 pytest.register_assert_rewrite("tests.contract")
 
-pytest_plugins = ["tests.places", "tests.postgres", "tests.apps", "tests.servers", "tests.browser"]
+pytest_plugins = [
+    "tests.places",
+    "tests.postgres",
+    "tests.apps",
+    "tests.servers",
+    "tests.browser",
+    "tests.visitors",
+]
 
 
 @pytest.fixture(autouse=True)

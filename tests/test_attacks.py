@@ -27,14 +27,6 @@ def test_no_page_may_run_what_is_stored(api: FlaskClient, wanted: str) -> None:
     assert api.get("/v1/content/x.js", headers={"Sec-Fetch-Dest": "document"}).status_code == 200
 
 
-@pytest.fixture
-def visitor(app: Flask) -> Visitor:
-    someone = Visitor(app)
-    assert someone.sign_in().status_code == 303
-    someone.get("/drive/files/")
-    return someone
-
-
 def test_a_folder_deeper_than_any_id_is_not_drawn(visitor: Visitor) -> None:
     answer = visitor.get("/drive/files/" + "/" * 15_000)
     assert answer.status_code == 404

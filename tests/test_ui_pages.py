@@ -35,14 +35,6 @@ def stranger(app: Flask) -> Visitor:
 
 
 @pytest.fixture
-def visitor(app: Flask) -> Visitor:
-    someone = Visitor(app)
-    assert someone.sign_in().status_code == 303
-    someone.get("/drive/files/")
-    return someone
-
-
-@pytest.fixture
 def any_visitor(any_app: Flask) -> Visitor:
     """Somebody signed in, with the records on each of the databases."""
     someone = Visitor(any_app)

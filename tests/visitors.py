@@ -4,6 +4,7 @@ import io
 import re
 from contextvars import Context
 
+import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -42,3 +43,12 @@ class Visitor:
         ):
             self.token = found[1]
         return response
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Visitor:
+    """Somebody signed in, who looks at the files."""
+    someone = Visitor(app)
+    assert someone.sign_in().status_code == 303
+    someone.get("/drive/files/")
+    return someone
