@@ -16,11 +16,11 @@ from sqlalchemy import select
 from simpledrive import descriptions, ids, records
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy
-from simpledrive.keys import Caller
 from simpledrive.models import Blob, Replica
 from simpledrive.reading import Reading
 from simpledrive.records import Condition, Deletion, Recording, Restoration
 from simpledrive.replicas import ReplicaGone, Replicas
+from simpledrive.rights import Caller
 from simpledrive.sql import ATTEMPTS, Database
 from simpledrive.streams.staging import Incoming, Staged, Staging
 

@@ -5,6 +5,7 @@
     ├── RequestError            the caller's doing
     │   ├── BadRequest          cannot be read as what it claims to be
     │   │   ├── TruncatedBody   ended before its announced length
+    │   │   │   └── Stalled     stopped coming
     │   │   └── DigestMismatch  is not what was announced
     │   ├── Invalid             readable, but a field is not acceptable
     │   ├── NotSignedIn         no credential, or not a valid one
@@ -13,6 +14,10 @@
     │   ├── BlobExists          the id is taken
     │   ├── PreconditionFailed  the blob is not the one the caller named by its ETag
     │   ├── RangeNotSatisfiable the range begins past the end
+    │   ├── KeyNotFound         no such key, as far as this caller may know
+    │   ├── KeyReused           an Idempotency-Key that stands for another request
+    │   ├── QuotaExceeded       more bytes than the caller's key may still store
+    │   ├── TooMany             more requests than the limits allow
     │   ├── TooLarge            more bytes than this door takes
     │   └── UnsupportedType     the body is of another type than this door takes
     ├── Busy                    out of memory budget, or the records are locked: try again soon
@@ -48,6 +53,10 @@ class BadRequest(RequestError):
 
 class TruncatedBody(BadRequest):
     """The body ended before its announced length. Nothing was stored."""
+
+
+class Stalled(TruncatedBody):
+    """The body made no progress for too long. Nothing was stored."""
 
 
 class DigestMismatch(BadRequest):
@@ -88,6 +97,26 @@ class RangeNotSatisfiable(RequestError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The range begins past the end of {size} bytes.")
         self.size = size
+
+
+class KeyNotFound(RequestError):
+    """No such API key, as far as this caller may know."""
+
+
+class KeyReused(RequestError):
+    """The Idempotency-Key was used before, by this caller, for another request. Nothing was stored."""
+
+
+class QuotaExceeded(RequestError):
+    """More bytes than the quota of the caller's key still has room for. Nothing was stored."""
+
+
+class TooMany(RequestError):
+    """More requests than the limits allow. Try again after so many seconds."""
+
+    def __init__(self, why: str, seconds: int) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class TooLarge(RequestError):

@@ -1,63 +1,228 @@
-"""Who is asking, and what they may do.
+"""API keys: issued, verified, revoked.
 
-Both faces turn a credential into a Caller here, and every call of the Drive takes one. For now there is one
-key, API_TOKEN, which may do everything.
+A key is `sd_` and 32 random bytes in base64url; it is shown once, and only its SHA-256 is kept. 256 random
+bits need no slow hash. API_TOKEN is the first key: it may do everything and has no row.
 """
+
+from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
-from typing import Literal
+import logging
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import cast
 
-from simpledrive.errors import Forbidden, NotSignedIn
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
 
-Scope = Literal["read", "write", "delete", "admin"]
+from simpledrive import audit
+from simpledrive.errors import DriveError, Forbidden, Invalid, KeyNotFound, NotSignedIn
+from simpledrive.ids import unprintable, uuid7
+from simpledrive.models import ApiKey, now
+from simpledrive.rights import ALL, SCOPES, Caller, Origin, Scope
+from simpledrive.sql import Database, affected
+
+log = logging.getLogger(__name__)
+
+MAX_NAME = 200
+USED_EVERY = timedelta(minutes=1)
+"""How exact `last_used_at` is: a write a request would cost more than the request."""
 
 
 @dataclass(frozen=True)
-class Caller:
-    """A credential's rights: its scopes, and the id prefix it is confined to.
-
-    `key_id` names the credential without being one: it may be kept in a session, a record or a log.
-    """
+class NewKey:
+    """What is asked of a key that is to be made. What is None is as the maker has it himself."""
 
     name: str
-    key_id: str
-    scopes: frozenset[Scope]
-    prefix: str = ""
-
-    def require(self, scope: Scope, id: str = "") -> None:
-        """Returns if this caller may do that to that id (or to anything, for ""). Raises Forbidden."""
-        if scope not in self.scopes:
-            raise Forbidden(f"The key {self.name} lacks the scope {scope}.")
-        if id and not id.startswith(self.prefix):
-            raise Forbidden(f"The key {self.name} is confined to ids that begin with its prefix.")
-
-
-_ALL: frozenset[Scope] = frozenset({"read", "write", "delete", "admin"})
+    description: str = ""
+    scopes: Iterable[str] | None = None
+    prefix: str | None = None
+    backends: Iterable[str] | None = None
+    max_bytes: int | None = None
+    quota_bytes: int | None = None
+    expires_at: datetime | None = None
 
 
 class Keys:
-    """The credentials this drive accepts. Only their SHA-256 is held; comparison takes constant time."""
+    """The credentials this drive accepts.
 
-    def __init__(self, api_token: str) -> None:
-        self._digest = hashlib.sha256(api_token.encode()).digest()
-        key_id = hashlib.sha256(b"key id " + self._digest).hexdigest()[:32]
-        self._first = Caller("API_TOKEN", key_id, _ALL)
+    `anonymous` are the scopes of callers without any (ANONYMOUS_ACCESS); none means that there are no such.
+    """
 
-    def verify(self, credential: str) -> Caller:
+    def __init__(
+        self, database: Database, api_token: str, backends: Iterable[str], anonymous: frozenset[Scope]
+    ) -> None:
+        self._database, self._backends = database, frozenset(backends)
+        self._digest = _digest(api_token)
+        # Not the digest itself: this goes into sessions and records.
+        self._first = Caller("API_TOKEN", _digest("key id " + self._digest)[:32], ALL)
+        self._anonymous = Caller("anonymous", "anonymous", anonymous) if anonymous else None
+
+    # --- Who is asking
+
+    def verify(self, credential: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
         """The caller that this credential stands for. Raises NotSignedIn."""
-        presented = hashlib.sha256(credential.encode(errors="surrogatepass")).digest()
-        if not hmac.compare_digest(presented, self._digest):
-            raise NotSignedIn("This token is not valid here.")
-        return self._first
+        presented = _digest(credential)
+        if hmac.compare_digest(presented, self._digest):
+            return replace(self._first, origin=origin)
+        # Looked up by a digest: what the time tells of it, nobody can turn into a key.
+        return self._caller(ApiKey.digest == presented, origin, "This key is not valid here.")
 
-    def named(self, key_id: str) -> Caller:
+    def named(self, key_id: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
         """The caller whose session began with this key, while that key still counts. Raises NotSignedIn."""
-        if not hmac.compare_digest(key_id.encode(), self._first.key_id.encode()):
-            raise NotSignedIn("The key of this session is no longer valid.")
-        return self._first
+        if hmac.compare_digest(key_id.encode(), self._first.key_id.encode()):
+            return replace(self._first, origin=origin)
+        return self._caller(ApiKey.id == key_id, origin, "The key of this session is no longer valid.")
+
+    def nobody(self, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
+        """Who sends no credential, where such callers are let in. Raises NotSignedIn."""
+        if self._anonymous is None:
+            raise NotSignedIn("Send a token: Authorization: Bearer TOKEN.")
+        return replace(self._anonymous, origin=origin)
+
+    def _caller(self, there: object, origin: Origin, why: str) -> Caller:
+        query = select(ApiKey).where(there)  # type: ignore[arg-type]
+        key = self._database.read(lambda session: session.scalars(query).one_or_none())
+        if key is None or key.revoked_at is not None or (key.expires_at and key.expires_at <= now()):
+            raise NotSignedIn(why)
+        self._note_use(key)
+        return replace(rights_of(key), origin=origin)
+
+    def _note_use(self, key: ApiKey) -> None:
+        moment = now()
+        if key.last_used_at is not None and moment - key.last_used_at < USED_EVERY:
+            return
+        stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - USED_EVERY)
+        used = update(ApiKey).where(ApiKey.id == key.id, stale).values(last_used_at=moment)
+        try:
+            self._database.write(lambda session: affected(session, used))
+        except DriveError as error:  # a read-only or full database still lets people read
+            log.warning("the last use of the key %s could not be noted: %s", key.name, error)
+
+    # --- Managing keys: wants the scope admin, and reaches only keys that may do no more than the caller
+
+    def issue(self, caller: Caller, new: NewKey) -> tuple[ApiKey, str]:
+        """A key that may do no more than its maker, and the credential itself: the only time it is seen.
+
+        Raises Forbidden, and Invalid with every field that is not acceptable.
+        """
+        caller.require("admin")
+        if caller.quota_bytes is not None:
+            raise Forbidden("A key with a quota makes no keys: together they could store more than it may.")
+        credential = "sd_" + secrets.token_urlsafe(32)
+        key = self._row(caller, new, _digest(credential))
+        if not caller.covers(rights_of(key)):
+            raise Forbidden(f"The key {caller.name} can only make keys that may do no more than itself.")
+
+        def work(session: Session) -> None:
+            session.merge(key)
+            audit.note(session, caller, "key.created", key.id, name=key.name)
+
+        self._database.write(work)
+        return key, credential
+
+    def all(self, caller: Caller) -> list[ApiKey]:
+        """The keys that may do no more than the caller, oldest first; revoked ones too."""
+        caller.require("admin")
+        keys = self._database.read(lambda session: session.scalars(select(ApiKey).order_by(ApiKey.id)).all())
+        return [key for key in keys if caller.covers(rights_of(key))]
+
+    def get(self, caller: Caller, key_id: str) -> ApiKey:
+        """One of `all`. Raises KeyNotFound."""
+        caller.require("admin")
+        key = None
+        if unprintable(key_id) is None:
+            key = self._database.read(lambda session: session.get(ApiKey, key_id))
+        if key is None or not caller.covers(rights_of(key)):
+            raise KeyNotFound("There is no key with this id.")
+        return key
+
+    def revoke(self, caller: Caller, key_id: str) -> ApiKey:
+        """From now on the key and every session that began with it are refused. Twice is fine."""
+        key = self.get(caller, key_id)
+        if key.revoked_at is not None:
+            return key
+        key.revoked_at = now()
+        ended = update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+
+        def work(session: Session) -> None:
+            if affected(session, ended.values(revoked_at=key.revoked_at)):
+                audit.note(session, caller, "key.revoked", key_id, name=key.name)
+
+        self._database.write(work)
+        return key
+
+    def remove(self, caller: Caller, key_id: str) -> None:
+        """Forgets a key; what it made stays, under an owner that no longer has a name."""
+        key = self.get(caller, key_id)
+
+        def work(session: Session) -> None:
+            if affected(session, delete(ApiKey).where(ApiKey.id == key_id)):
+                audit.note(session, caller, "key.deleted", key_id, name=key.name)
+
+        self._database.write(work)
+
+    def _row(self, caller: Caller, new: NewKey, digest: str) -> ApiKey:
+        problems: list[tuple[str, str]] = []
+        scopes = sorted(caller.scopes if new.scopes is None else set(new.scopes))
+        backends = caller.backends if new.backends is None else list(dict.fromkeys(new.backends))
+        if not new.name.strip() or len(new.name) > MAX_NAME:
+            problems.append(("name", f"A name has 1 to {MAX_NAME} characters."))
+        for field, text in (
+            ("name", new.name),
+            ("description", new.description),
+            ("prefix", new.prefix or ""),
+        ):
+            if (why := unprintable(text)) is not None:
+                problems.append((field, why))
+        if len(new.description) > MAX_NAME * 5:
+            problems.append(("description", f"A description has at most {MAX_NAME * 5} characters."))
+        if not scopes or not set(scopes) <= set(SCOPES):
+            problems.append(("scopes", f"Scopes are one or more of {', '.join(SCOPES)}."))
+        if backends is not None and (not backends or not set(backends) <= self._backends):
+            problems.append(("backends", f"Backends are one or more of {', '.join(sorted(self._backends))}."))
+        for field, value in (("max_bytes", new.max_bytes), ("quota_bytes", new.quota_bytes)):
+            if value is not None and not 0 <= value < 1 << 63:
+                problems.append((field, "This is not a number of bytes."))
+        if new.expires_at is not None and new.expires_at <= now():
+            problems.append(("expires_at", "This is in the past."))
+        if problems:
+            raise Invalid(*problems)
+        return ApiKey(
+            id=str(uuid7()),
+            digest=digest,
+            name=new.name.strip(),
+            description=new.description,
+            scopes=scopes,
+            prefix=caller.prefix if new.prefix is None else new.prefix,
+            backends=None if backends is None else list(backends),
+            max_bytes=caller.max_bytes if new.max_bytes is None else new.max_bytes,
+            quota_bytes=new.quota_bytes,
+            used_bytes=0,
+            created_by=caller.key_id,
+            created_at=now(),
+            expires_at=caller.expires_at if new.expires_at is None else new.expires_at,
+            last_used_at=None,
+            revoked_at=None,
+        )
 
 
-SERVER = Caller("the drive itself", "", _ALL)
-"""Who acts when nobody asks: sweeping, migrating, the command line."""
+def rights_of(key: ApiKey) -> Caller:
+    """What a key may do, revoked or not."""
+    return Caller(
+        name=key.name,
+        key_id=key.id,
+        scopes=cast(frozenset[Scope], frozenset(key.scopes)),
+        prefix=key.prefix,
+        backends=None if key.backends is None else tuple(key.backends),
+        max_bytes=key.max_bytes,
+        quota_bytes=key.quota_bytes,
+        expires_at=key.expires_at,
+    )
+
+
+def _digest(credential: str) -> str:
+    return hashlib.sha256(credential.encode(errors="surrogatepass")).hexdigest()

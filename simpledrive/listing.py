@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from simpledrive.errors import Invalid
 from simpledrive.ids import after_prefix, flaw, unprintable
-from simpledrive.keys import Caller
 from simpledrive.models import Blob
+from simpledrive.rights import Caller
 from simpledrive.sql import Database
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from sqlalchemy import Engine, exists, select
 from sqlalchemy.exc import DBAPIError
 
+from simpledrive.audit import Audit
 from simpledrive.backends import Backends
 from simpledrive.config import Settings
 from simpledrive.drive import Drive
@@ -17,12 +18,20 @@ from simpledrive.listing import Listing
 from simpledrive.migration import Migration
 from simpledrive.models import DriveRow, Replica
 from simpledrive.replicas import Replicas
+from simpledrive.rights import Scope
 from simpledrive.sql import Database
 from simpledrive.storage.registry import build as build_storage
 from simpledrive.streams.staging import Staging
 from simpledrive.sweeper import Sweeper
 from simpledrive.upkeep import Upkeep
 from simpledrive.usage import Counters
+
+ANONYMOUS: dict[str, frozenset[Scope]] = {
+    "none": frozenset(),
+    "read": frozenset({"read"}),
+    "write": frozenset({"read", "write"}),
+}
+"""What ANONYMOUS_ACCESS gives to callers without a key."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Parts:
     backends: Backends
     staging: Staging
     keys: Keys
+    audit: Audit
     drive: Drive
     counters: Counters
     listing: Listing
@@ -71,7 +81,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         database=database,
         backends=backends,
         staging=staging,
-        keys=Keys(settings.secret("api_token")),
+        keys=Keys(database, settings.secret("api_token"), storages, ANONYMOUS[settings.anonymous_access]),
+        audit=Audit(database),
         drive=Drive(database, backends, replicas, staging),
         counters=Counters(database, backends),
         listing=Listing(database),

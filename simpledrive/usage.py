@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
-from simpledrive.keys import Caller
 from simpledrive.models import BackendUsage
+from simpledrive.rights import Caller
 from simpledrive.sql import Database, insert, lastly
 
 SHARDS = 16

@@ -9,8 +9,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from simpledrive import config, create_app
-from simpledrive.keys import SERVER, Caller
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER, Caller
 from simpledrive.start import prepare
 
 TOKEN = "token-for-tests"

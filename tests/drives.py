@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 
 from simpledrive.drive import NewBlob
-from simpledrive.keys import SERVER, Caller
 from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica, now
 from simpledrive.parts import Parts
 from simpledrive.records import Condition
+from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import new_key
 from simpledrive.storage.chunks import blob_data, blob_object
 from simpledrive.streams.staging import Incoming

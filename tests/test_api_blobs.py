@@ -13,8 +13,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from simpledrive.errors import StorageFull, StorageRefused, StorageUnavailable
-from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from simpledrive.streams.pieces import LEAF
 from tests.apps import BEARER, TOKEN
 from tests.problems import assert_problem

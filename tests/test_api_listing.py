@@ -14,9 +14,9 @@ from werkzeug.test import TestResponse
 from simpledrive.errors import Invalid
 from simpledrive.http.connection import PORTION
 from simpledrive.ids import after_prefix
-from simpledrive.keys import SERVER, Caller
 from simpledrive.listing import FolderPage
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER, Caller
 from tests.apps import BEARER
 from tests.problems import assert_problem
 

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from simpledrive.http import bodies, connection
 from simpledrive.http.memory import MemoryBudget
-from simpledrive.keys import SERVER
+from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.needs import need
 from tests.problems import assert_problem

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from simpledrive import records
 from simpledrive.errors import BlobNotFound
-from simpledrive.keys import SERVER
 from simpledrive.models import Blob
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.cutting import CUTS, CuttingProxy, cutting_proxy
 from tests.drives import check, fetch, keep, objects, replace, replicas, versions
 

@@ -12,9 +12,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
-from simpledrive.keys import SERVER
 from simpledrive.migration import Migration, Move
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.apps import TOKEN, settings_for
 from tests.drives import check, fetch, flip, keep, objects, put_orphan, replicas
 from tests.servers import ROOT, wait_for

@@ -47,7 +47,7 @@ def test_defaults_lie_under_the_folder(folder):
     assert settings.database_url == f"sqlite:///{folder}/instance/drive.db"
     assert settings.local_storage_path == folder / "instance/blobs"
     assert settings.staging_path == folder / "instance/blobs/staging"
-    assert (settings.host, settings.port, settings.workers, settings.threads) == ("127.0.0.1", 8000, 2, 32)
+    assert (settings.host, settings.port, settings.workers, settings.threads) == ("127.0.0.1", 8000, 2, 64)
     assert (settings.json_max_bytes, settings.json_memory_bytes) == (48 << 20, 192 << 20)
     assert (settings.sweep_interval, settings.sweep_grace, settings.orphan_age) == (300, 600, 86400)
     assert (settings.app_env, settings.debug, settings.secure_cookies) == ("production", False, False)
@@ -70,7 +70,7 @@ def test_keywords_alone_make_settings(folder, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / ".env").write_text("THREADS=9\n")
     settings = Settings(workers=1, folder=folder)
-    assert (settings.workers, settings.port, settings.threads) == (1, 8000, 32)
+    assert (settings.workers, settings.port, settings.threads) == (1, 8000, 64)
 
 
 def test_settings_do_not_change(folder):

@@ -16,9 +16,9 @@ from simpledrive.errors import (
     StorageRefused,
     TruncatedBody,
 )
-from simpledrive.keys import SERVER, Caller
 from simpledrive.models import now
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER, Caller
 from simpledrive.streams.staging import Incoming
 from tests.drives import (
     check,

@@ -12,9 +12,20 @@ PACKAGE = ROOT / "simpledrive"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 ANYWHERE = {"errors", "ids", "streams", "sql"}
-DOMAIN = {"drive", "listing", "usage", "migration", "upkeep", "keys", "descriptions", "models"}
+DOMAIN = {
+    "drive",
+    "listing",
+    "usage",
+    "migration",
+    "upkeep",
+    "keys",
+    "audit",
+    "rights",
+    "descriptions",
+    "models",
+}
 FACE = {"http", *DOMAIN}
-RULES = {"keys", "replicas", "usage", "backends", "models"}
+RULES = {"rights", "audit", "quotas", "replicas", "usage", "backends", "models"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "cli", "config", "http", "parts", "ui", "models"},
@@ -23,19 +34,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": FACE,
     "api": FACE,
     "http": {"config", "parts", *DOMAIN},
-    "parts": {"config", "sweeper", "replicas", "backends", "storage.registry", *DOMAIN},
+    "parts": {"config", "sweeper", "replicas", "backends", "quotas", "storage.registry", *DOMAIN},
     "sweeper": {"upkeep"},
     "drive": {"descriptions", "reading", "records", *RULES},
-    "listing": {"keys", "models"},
+    "listing": {"rights", "models"},
     "migration": RULES,
     "upkeep": {"storage.base", *RULES},
     "reading": {"replicas", "backends", "models"},
-    "records": {"descriptions", "replicas", "models"},
+    "records": {"rights", "audit", "quotas", "descriptions", "replicas", "models"},
     "replicas": {"usage", "backends", "models", "storage.base"},
-    "usage": {"keys", "backends", "models"},
+    "usage": {"rights", "backends", "models"},
     "backends": {"storage.base"},
     "models": set(),
-    "keys": set(),
+    "keys": {"rights", "audit", "models"},
+    "quotas": {"rights", "models"},
+    "audit": {"rights", "models"},
+    "rights": set(),
     "descriptions": set(),
     "config": set(),
     "storage": set(),

@@ -8,8 +8,8 @@ import requests
 from flask import Flask
 
 from simpledrive.errors import IntegrityFault, StorageError, StorageUnavailable
-from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.apps import BEARER, settings_for
 from tests.drives import PIECE, check, cut, fetch, flip, keep, lose, replicas, trust_no_more
 from tests.servers import Server, wait_for

@@ -10,8 +10,8 @@ import pytest
 import requests
 from flask import Flask
 
-from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.drives import check, impatient, objects, replicas
 from tests.servers import Server, wait_for

@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 
 from simpledrive.errors import Invalid, StorageFull, StorageRefused, StorageUnavailable
-from simpledrive.keys import SERVER
 from simpledrive.migration import Plan
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.drives import (
     check,
     digest_of,

@@ -12,8 +12,8 @@ import requests
 from flask import Flask
 from sqlalchemy import event, text
 
-from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.drives import check, digest_of, fetch, keep, objects, replace, replicas, versions
 from tests.servers import Server, wait_for

@@ -25,7 +25,8 @@ from tests.drives import check, fetch, keep, replace
 from tests.servers import Server
 
 TABLES = {
-    "backend_usage", "blob_data", "blob_history", "blob_metadata", "blob_object", "drive", "replicas",
+    "api_keys", "audit_log", "backend_usage", "blob_data", "blob_history", "blob_metadata", "blob_object",
+    "drive", "machine_files", "replays", "replicas", "reservations",
 }  # fmt: skip
 
 

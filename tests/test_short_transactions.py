@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from simpledrive.drive import NewBlob
 from simpledrive.errors import BlobExists, StorageFull
-from simpledrive.keys import SERVER
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from simpledrive.storage import registry
 from simpledrive.streams.staging import Incoming
 from tests.drives import check, fetch, flip, impatient, keep, lose, put_orphan, replace

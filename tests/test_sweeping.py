@@ -15,9 +15,9 @@ from flask import Flask
 from sqlalchemy import update
 
 from simpledrive.errors import ConfigurationError, StorageError, StorageRefused
-from simpledrive.keys import SERVER
 from simpledrive.models import BlobHistory, DriveRow, Replica, now
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from simpledrive.start import prepare
 from simpledrive.storage.base import MARKER
 from simpledrive.sweeper import Sweeper

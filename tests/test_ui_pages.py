@@ -15,9 +15,9 @@ from werkzeug.test import TestResponse
 
 from simpledrive.drive import NewBlob
 from simpledrive.errors import DatabaseUnavailable, StagingFull, StorageUnavailable
-from simpledrive.keys import SERVER
 from simpledrive.models import BackendUsage, Replica, now
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from simpledrive.streams.staging import Incoming
 from tests.apps import TOKEN
 from tests.visitors import Visitor

@@ -94,7 +94,12 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on")
     workers: int = Field(2, ge=1, description="Server processes")
-    threads: int = Field(32, ge=1, description="Threads a process; a slow transfer holds one")
+    threads: int = Field(64, ge=1, description="Threads a process; a slow transfer holds one")
+    body_timeout: int = Field(30, ge=1, description="Seconds that a body may make no progress")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks whose X-Forwarded-* headers count, with commas between"
+    )
+    cors_origins: str = Field("", description="Origins whose pages may call the API, with commas between")
     secure_cookies: bool = Field(False, description="true behind HTTPS: cookies never travel unencrypted")
 
     instance_path: AnchoredPath = Field(
@@ -112,11 +117,35 @@ class Settings(BaseSettings):
         None, description="Signs session cookies; made at the first start when not given"
     )
 
+    anonymous_access: Literal["none", "read", "write"] = Field(
+        "none", description="What callers without a key may do: none, read or write"
+    )
+    rate_limit: str = Field("100000/minute", description="Requests of one key; empty for no limit")
+    rate_limit_address: str = Field(
+        "6000/minute", description="Requests without a valid key from one address; empty for no limit"
+    )
+    failed_sign_ins: str = Field(
+        "20/minute",
+        description="Wrong keys from one address, then none is looked at; empty for no limit",
+    )
+    rate_limit_storage: SecretStr = Field(
+        SecretStr("memory://"),
+        description="Where limits are counted: memory:// a process, or redis://host for all",
+    )
+
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="json, text, or auto: text on a terminal and JSON elsewhere"
+    )
+    metrics_public: bool = Field(False, description="true lets anybody read /metrics; else the scope admin")
+    probe_interval: Seconds = Field(60, description="Seconds between looks whether a backend can be reached")
+
     json_max_bytes: Bytes = Field(ByteSize(48 << 20), description="Largest JSON body; /v1/content takes more")
     json_memory_bytes: Bytes = Field(
         ByteSize(192 << 20), description="JSON bodies in flight, all together, in one process"
     )
     max_blob_bytes: Bytes = Field(ByteSize(0), description="Largest blob; 0 for no limit")
+
+    files_max_bytes: Bytes = Field(ByteSize(20 << 20), description="Largest file of the File Share contract")
 
     sweep_interval: Seconds = Field(300, description="Seconds between the server's own sweeps; 0 for none")
     sweep_grace: Seconds = Field(600, description="Seconds that bytes nothing needs any more are still kept")

@@ -5,8 +5,8 @@ from typing import cast
 from flask import current_app, g, request
 
 from simpledrive.errors import NotSignedIn
-from simpledrive.keys import Caller
 from simpledrive.parts import Parts
+from simpledrive.rights import Caller
 
 
 def parts() -> Parts:

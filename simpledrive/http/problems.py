@@ -33,6 +33,7 @@ class Problem:
 
 TABLE: dict[type[Exception], Problem] = {
     errors.TruncatedBody: Problem(400, "truncated-body", "The body is shorter than announced"),
+    errors.Stalled: Problem(408, "request-timeout", "The body stopped coming"),
     errors.DigestMismatch: Problem(400, "digest-mismatch", "The bytes are not the announced ones"),
     errors.BadRequest: Problem(400, "bad-request", "The request cannot be read"),
     errors.Invalid: Problem(422, "invalid", "A field is not acceptable"),
@@ -42,6 +43,10 @@ TABLE: dict[type[Exception], Problem] = {
     errors.BlobExists: Problem(409, "blob-exists", "The id is taken"),
     errors.PreconditionFailed: Problem(412, "precondition-failed", "The blob is not the one that was named"),
     errors.RangeNotSatisfiable: Problem(416, "range-not-satisfiable", "The range begins past the end"),
+    errors.KeyNotFound: Problem(404, "key-not-found", "There is no such key"),
+    errors.KeyReused: Problem(422, "idempotency-key-reused", "This key was used for another request"),
+    errors.QuotaExceeded: Problem(507, "quota-exceeded", "The quota of this key is used up"),
+    errors.TooMany: Problem(429, "too-many-requests", "There were too many requests"),
     errors.TooLarge: Problem(413, "too-large", "There are more bytes than this takes"),
     errors.UnsupportedType: Problem(415, "unsupported-type", "The body is of another type than this takes"),
     errors.Busy: Problem(503, "busy", "The drive is busy"),
@@ -134,6 +139,8 @@ def _headers(error: Exception, problem: Problem) -> dict[str, str]:
         headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive", error="insufficient_scope"'
     if problem.status == 503:
         headers["Retry-After"] = str(RETRY_SECONDS)
+    if isinstance(error, errors.TooMany):
+        headers["Retry-After"] = str(error.seconds)
     if isinstance(error, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.size}"
     return headers

@@ -1,0 +1,108 @@
+"""Who did what, when, from where: an append-only log, written in the transaction of the deed itself.
+
+Deeds call `note` inside their transaction, so that none is logged that did not happen, and none happens that
+is not logged. The database refuses to change or remove what was appended (migration 0002).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from simpledrive.errors import Invalid
+from simpledrive.ids import after_prefix, uuid7
+from simpledrive.models import AuditEntry, now
+from simpledrive.rights import Caller
+from simpledrive.sql import Database
+
+Action = Literal[
+    "blob.stored",
+    "blob.replaced",
+    "blob.changed",
+    "blob.moved",
+    "blob.deleted",
+    "blob.restored",
+    "blob.erased",
+    "key.created",
+    "key.revoked",
+    "key.deleted",
+    "session.begun",
+    "session.ended",
+    "migration.run",
+]
+"""A noun and what was done to it."""
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """Some entries, the latest first; `next` is the cursor to go on with, None at the end."""
+
+    entries: list[AuditEntry]
+    next: str | None
+
+
+def note(session: Session, caller: Caller, action: Action, target: str, **details: object) -> None:
+    """Appends an entry in this transaction. `target` is a blob's id, a key's id, or empty."""
+    entry = {
+        "pk": uuid7(),
+        "at": now(),
+        "key_id": caller.key_id,
+        "key_name": caller.name,
+        "address": caller.origin.address,
+        "request_id": caller.origin.request_id,
+        "action": action,
+        "target": target,
+        "details": details,
+    }
+    session.execute(insert(AuditEntry).values(entry))
+
+
+class Audit:
+    """Reads the log, and appends what happens in no other transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, caller: Caller, action: Action, target: str = "", **details: object) -> None:
+        """Appends an entry in a transaction of its own."""
+        self._database.write(lambda session: note(session, caller, action, target, **details))
+
+    def page(
+        self,
+        caller: Caller,
+        *,
+        action: str | None = None,
+        key_id: str | None = None,
+        target_prefix: str = "",
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> AuditPage:
+        """Up to `limit` entries, the latest first, about what the caller may see. Wants the scope admin.
+
+        Raises Forbidden, and Invalid for a cursor that no page named.
+        """
+        caller.require("admin")
+        query = select(AuditEntry).order_by(AuditEntry.pk.desc()).limit(limit + 1)
+        for prefix in {caller.prefix, target_prefix} - {""}:
+            end = after_prefix(prefix)
+            query = query.where(AuditEntry.target >= prefix)
+            query = query if end is None else query.where(AuditEntry.target < end)
+        if action:
+            query = query.where(AuditEntry.action == action)
+        if key_id:
+            query = query.where(AuditEntry.key_id == key_id)
+        if cursor:
+            query = query.where(AuditEntry.pk < _behind(cursor))
+        found = list(self._database.read(lambda session: session.scalars(query).all()))
+        return AuditPage(found[:limit], str(found[limit - 1].pk) if len(found) > limit else None)
+
+
+def _behind(cursor: str) -> Any:
+    try:
+        return UUID(cursor)
+    except ValueError:
+        raise Invalid(("cursor", "This is not a cursor that a page named.")) from None
