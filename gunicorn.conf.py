@@ -3,13 +3,72 @@
 Anything here can be overridden at start: GUNICORN_CMD_ARGS="--access-logfile -".
 """
 
+import fcntl
 import os
 import resource
+import shutil
 import signal
 import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+COUNTING = "simpledrive-metrics-"
+
+
+def _counting_folder():
+    """Where the processes of this server count together, and the lock by which it is known to be in use.
+
+    One that is given is emptied. Else a new one is made, not on a disk: a full one would kill who counts.
+    What servers left there that were killed is removed.
+    """
+    given = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    base = Path(MEMORY or tempfile.gettempdir())
+    for old in base.glob(f"{COUNTING}*"):
+        with suppress(OSError):
+            if time.time() - old.stat().st_mtime > 60:
+                _remove_unused(old, _lock(old))
+    folder = Path(given or tempfile.mkdtemp(prefix=COUNTING, dir=base))
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
+    if _is_alone(lock):
+        for left in folder.glob("*.db"):
+            left.unlink()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder, lock
+
+
+def _lock(folder):
+    lock = (folder / "lock").open("a")
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _is_alone(lock):
+    """Whether no other server counts in the same folder. Workers share the lock of theirs."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return True
+
+
+def _remove_unused(folder, lock):
+    if folder.name.startswith(COUNTING) and _is_alone(lock):
+        shutil.rmtree(folder)
+
+
+# Before the imports below: prometheus_client looks for it when it is imported.
+counting_folder, counting_lock = _counting_folder()
+
+from gunicorn.glogging import Logger
 from gunicorn.http import message
+from prometheus_client.multiprocess import mark_process_dead
 
+from simpledrive import logs
 from simpledrive.config import load
 from simpledrive.errors import DriveError
 from simpledrive.start import prepare
@@ -21,9 +80,9 @@ except DriveError as error:
 
 bind = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
 
-# A transfer holds a thread from its first byte to its last, and so does a client that stalls: many threads,
-# few processes. Waiting keep-alive connections hold none.
-worker_class = "gthread"
+# A transfer holds a thread from its first byte to its last: many threads, few processes. A head on its way
+# and a connection that waits for its next request hold none.
+worker_class = "simpledrive.serving.worker.Worker"
 workers = settings.workers
 threads = settings.threads
 worker_connections = 1000
@@ -43,8 +102,13 @@ limit_request_line = 16 * 1024
 limit_request_fields = 100
 limit_request_field_size = 8190
 
+# Who is believed about the client, TRUSTED_PROXIES says, and the app itself sees to it. gunicorn would
+# believe anybody on this machine about the scheme, and by SCRIPT_NAME about the path.
+forwarder_headers = ""
+secure_scheme_headers = {}
+
 # The heartbeat touches a file; on a busy disk that touch can stall the worker.
-worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+worker_tmp_dir = MEMORY
 
 # Each connection and each body in staging is an open file, and the usual soft limit is 1,024.
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -53,11 +117,22 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 # gunicorn would open a control socket under the home directory.
 control_socket_disable = True
 
-# One line a request is off unless asked for (accesslog "-"); the last figure is the duration in microseconds.
+# The drive itself writes a line a request to stdout (simpledrive/http/access_log.py).
 accesslog = None
-access_log_format = '%(h)s %(t)s "%(r)s" %(s)s %(b)s %(D)s'
 errorlog = "-"
 loglevel = settings.log_level.lower()
+
+
+class Log(Logger):
+    """gunicorn's own log, in the drive's format."""
+
+    def setup(self, cfg):
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.lines(settings.log_format, sys.stderr))
+
+
+logger_class = Log
 
 
 def on_starting(server):
@@ -78,7 +153,23 @@ def when_ready(server):
         lines.append(f"Sign in with this token, made just now and not shown again: {token}")
     if settings.api_token is None:
         lines.append(f"The token is kept in {settings.instance_path / 'api_token'}")
-    print("\n".join(lines), flush=True)
+    # Not to stdout, which is for one line a request.
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def post_fork(server, worker):
+    """Tells the worker how long a head, and each stretch of a body, may take."""
+    worker.patience = settings.body_timeout
+
+
+def child_exit(server, worker):
+    """What a worker counted still counts when it is gone; what it said of itself does not."""
+    mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    """Removes the folder of the counters, unless another server goes on with it (SIGUSR2)."""
+    _remove_unused(counting_folder, counting_lock)
 
 
 # A SIGTERM between a worker's fork and the moment it listens for signals would be lost, and stopping would

@@ -10,11 +10,14 @@ from figures import Figures, Verb
 from floors import Floor
 from payloads import BigFile, Payload
 from servers import FileServer
+from slow import Trickle
 
 Target = FileServer | Floor
 KEPT_BYTES = 16 << 20
 CONCURRENCIES = (1, 16)
 WARMING = 0.3
+SLOW = 64
+UNANSWERED = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,32 @@ class Json:
                 _settle()
             tag = f"r{number}c{concurrency}"
             return target.rate(verb, self.payload, tag, self.kept, concurrency, self.seconds)
+
+        return measured
+
+
+class Slow(Json):
+    """Fetching as ever, beside connections that send a byte a second. Only where there is a server."""
+
+    BESIDE = ("nobody", "slow heads", "slow bodies")
+
+    def cases(self) -> Iterator[Case]:
+        for beside in self.BESIDE:
+            count = f"{SLOW} " if beside != "nobody" else ""
+            name = f"GET, {self.label}, {max(CONCURRENCIES)} at a time, beside {count}{beside}"
+            yield Case(name, "requests/s", self._beside(beside))
+
+    def _beside(self, beside: str) -> Callable[[Target, int], Figures | None]:
+        def measured(target: Target, number: int) -> Figures | None:
+            if isinstance(target, Floor):
+                return None
+            opening = target.raw("PUT", f"slow{number}", {"Content-Length": "1000000"})
+            if beside == "slow heads":
+                opening = opening[: -len("\r\n\r\n")]
+            with Trickle(target.address, opening, SLOW if beside != "nobody" else 0):
+                return target.rate(
+                    "fetch", self.payload, "", self.kept, max(CONCURRENCIES), self.seconds, UNANSWERED
+                )
 
         return measured
 

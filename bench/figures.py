@@ -26,6 +26,11 @@ class Figures:
     client_share: float | None = None
 
     @property
+    def answered(self) -> float:
+        """The share of requests that had their answer, and a good one."""
+        return self.requests / (self.requests + self.failed)
+
+    @property
     def over_idle(self) -> int | None:
         """Bytes that the server held more than right after its start."""
         if self.peak_bytes is None or self.idle_bytes is None:

@@ -24,9 +24,10 @@ LEGEND = """\
 A ratio is row / column, of rates: "/ bare" 0.50 is half the rate of the bare file server, above 1 the row is
 faster. Each is the median of the rounds' own ratios. The other figures are medians too, and belong to this
 machine and this moment. local and database are the drive, by the home of its blobs; plain and durable are
-this machine without a server; bare and nginx serve files and promise nothing. CPU is that of all of a
-server's processes, a request or a transfer. MiB over idle is the most that they held in any round over what
-they held when started. client is how busy the client was: from 80% on (marked !) it limits the figure.
+this machine without a server; bare and nginx serve files and promise nothing. answered is the share of
+requests that had a good answer, in the worst round. CPU is that of all of a server's processes, a request or
+a transfer. MiB over idle is the most that they held in any round over what they held when started. client is
+how busy the client was: from 80% on (marked !) it limits the figure.
 """
 
 
@@ -60,6 +61,7 @@ def _columns(case: Case, rounds: Rounds) -> Iterator[tuple[str, list[str]]]:
     else:
         yield "p50 ms", medians(lambda each: each.p50_ms)
         yield "p99 ms", medians(lambda each: each.p99_ms)
+        yield "answered", [f"{min(each.answered for each in ours):.1%}" for ours in rounds.values()]
         yield "CPU ms", medians(lambda each: 1e3 * each.cpu_seconds / each.requests)
     yield "MiB over idle", [_most(ours) for ours in rounds.values()]
     yield "client", [_busy(ours) for ours in rounds.values()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import report
-from cases import Case, Family, Json, Raw, Target
+from cases import Case, Family, Json, Raw, Slow, Target
 from floors import Floor
 from servers import Bare, Drive, Nginx
 
@@ -32,6 +32,7 @@ FAMILIES: dict[str, Callable[[argparse.Namespace, Path], Family]] = {
     "json-1k": lambda options, folder: Json(1 << 10, "1 KiB", options.seconds),
     "json-1m": lambda options, folder: Json(1 << 20, "1 MiB", options.seconds),
     "raw": lambda options, folder: Raw(options.mib, folder),
+    "slow": lambda options, folder: Slow(1 << 10, "1 KiB", options.seconds),
 }
 
 

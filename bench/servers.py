@@ -15,7 +15,7 @@ from payloads import BigFile, Payload
 from processes import Child, Meter, free_port
 
 ROOT = Path(__file__).parent.parent
-WORKERS, THREADS = 2, 32  # the drive's own defaults
+WORKERS, THREADS = 2, 64  # the drive's own defaults
 
 
 class FileServer:
@@ -79,7 +79,14 @@ class FileServer:
             client.exchange(self.address, self.store(f"kept{number}", payload, f"kept{number}"))
 
     def rate(
-        self, verb: Verb, payload: Payload, tag: str, kept: int, concurrency: int, seconds: float
+        self,
+        verb: Verb,
+        payload: Payload,
+        tag: str,
+        kept: int,
+        concurrency: int,
+        seconds: float,
+        patience: float = client.PATIENCE,
     ) -> Figures:
         """Requests a second, with so many under way at any time."""
 
@@ -89,7 +96,7 @@ class FileServer:
             return self.store(f"{tag}-{number}", payload, f"{tag}-{number}")
 
         with Meter(self.child) as meter:
-            outcome = load(self.address, make, concurrency, seconds)
+            outcome = load(self.address, make, concurrency, seconds, patience)
         if not outcome.latencies:
             raise RuntimeError(f"{self.name}: all of {outcome.failed} requests failed")
         figures = self._figures(len(outcome.latencies), len(outcome.latencies), outcome, meter)

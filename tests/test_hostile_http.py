@@ -6,13 +6,13 @@ staging is empty. That is checked behind every single test.
 
 import json
 import random
+import re
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote
 
 import pytest
 import requests
@@ -21,17 +21,11 @@ from simpledrive.streams.pieces import LEAF
 from tests.apps import BEARER, TOKEN
 from tests.servers import Server, wait_for
 from tests.sources import content
+from tests.wire import BLOCK, PATIENCE, ask, assert_problem, connected, head, parse, received, send
 
-PATIENCE = 20
-BLOCK = 1 << 16
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
+OUTSIDE = "written-outside"
+"""What hostile names end with, so that a file of that name would be noticed wherever it is."""
 
 
 @pytest.fixture(scope="module")
@@ -59,71 +53,11 @@ def server(running: Server) -> Iterator[Server]:
             f"{running.url}/v1/blobs/{quote(item['id'], safe='')}", headers=BEARER, timeout=PATIENCE
         )
     assert [(item["id"], item["size"]) for item in listed] == [("kept", 4)]
+    assert {path.name for path in running.folder.iterdir()} == {"instance", "server.log"}
+    assert not [path for path in (running.folder / "instance").rglob("*") if OUTSIDE in path.name]
     assert sorted(running.pids()) == processes
     assert "Traceback" not in running.output()[logged:]
     assert "a fault in request" not in running.output()[logged:]
-
-
-def head(method: str, target: str, *lines: str, token: str = TOKEN) -> bytes:
-    """A request up to its body."""
-    start = [
-        f"{method} {target} HTTP/1.1",
-        "Host: drive",
-        *([f"Authorization: Bearer {token}"] if token else []),
-    ]
-    return "\r\n".join([*start, *lines, "", ""]).encode("latin-1")
-
-
-@contextmanager
-def connected(server: Server) -> Iterator[socket.socket]:
-    address = urlsplit(server.url)
-    with socket.create_connection((address.hostname, address.port), timeout=PATIENCE) as connection:
-        yield connection
-
-
-def send(connection: socket.socket, data: bytes) -> None:
-    """As much of it as the server wants: it may answer and close before the end."""
-    try:
-        connection.sendall(data)
-        connection.shutdown(socket.SHUT_WR)
-    except (BrokenPipeError, ConnectionResetError, OSError):
-        pass
-
-
-def received(connection: socket.socket) -> bytes:
-    """All that comes until the server closes. A server that does neither fails the test."""
-    data = b""
-    try:
-        while part := connection.recv(BLOCK):
-            data += part
-    except ConnectionResetError:
-        pass
-    return data
-
-
-def ask(server: Server, data: bytes, methods: str = "") -> list[Answer]:
-    """Sends these bytes, then the end; the answers until the server closes. `methods` says which are HEAD."""
-    with connected(server) as connection:
-        send(connection, data)
-        return parse(received(connection), methods.split())
-
-
-def parse(data: bytes, methods: list[str] | None = None) -> list[Answer]:
-    answers = []
-    while data:
-        block, separator, data = data.partition(b"\r\n\r\n")
-        assert separator, f"an answer without an end: {block[:200]!r}"
-        first, *lines = block.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        status = int(first.split()[1])
-        if status == 100:
-            continue
-        without = status in (204, 304) or (methods or [])[len(answers) : len(answers) + 1] == ["HEAD"]
-        length = 0 if without else int(headers["content-length"])
-        assert len(data) >= length, f"an answer that ends early: {status}"
-        answers.append(Answer(status, headers, data[:length]))
-        data = data[length:]
-    return answers
 
 
 def put(length: int | str, *lines: str, id: str = "x", token: str = TOKEN) -> bytes:
@@ -141,12 +75,6 @@ def chunks(data: bytes, size: int = 100_000) -> bytes:
 
 def delete(server: Server, id: str) -> None:
     assert requests.delete(f"{server.url}/v1/blobs/{id}", headers=BEARER, timeout=PATIENCE).status_code == 204
-
-
-def assert_problem(answer: Answer, status: int, kind: str) -> None:
-    assert answer.status == status, answer
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert json.loads(answer.body)["type"] == f"/problems/{kind}"
 
 
 # --- Bodies that end early
@@ -410,7 +338,7 @@ def test_stalled_uploads_hold_up_nobody_and_may_still_end_well(server: Server) -
 
 def test_who_stops_reading_is_given_up_and_frees_the_thread(tmp_path: Path) -> None:
     (tmp_path / "impatient.py").write_text(
-        "from simpledrive.http import connection\nfrom wsgi import app\nconnection.STALLED_SECONDS = 0.3\n"
+        "from simpledrive.serving import connection\nfrom wsgi import app\nconnection.ANSWER_SECONDS = 0.3\n"
     )
     server = Server(tmp_path, WORKERS=1, THREADS=1, PYTHONPATH=tmp_path)
     server.app = "impatient:app"
@@ -464,6 +392,13 @@ def test_a_request_that_comes_byte_by_byte_is_understood(server: Server) -> None
         ("/v1/content/../blobs", 422),
         ("/v1/content/%2E%2E/%2e", 422),
         ("/v1/content/a/./b", 422),
+        ("/v1/content/a%2F..%2Fb", 422),
+        ("/v1/content/a/..", 422),
+        ("/v1/content/%C0%AE%C0%AE/x", 400),
+        ("/v1/content/%7F", 422),
+        ("/v1/content/%C2%85", 422),
+        ("/v1/content/a%0D%0A%0D%0Abody", 422),
+        ("/v1/content/a%0dX-Evil:1", 422),
         ("/v1/content/" + "a" * 1025, 422),
         ("/v1/content/" + "%F0%9F%98%80" * 1025, 422),
         ("/v1/content/" + "a" * 17_000, 414),
@@ -480,7 +415,32 @@ def test_a_target_that_names_no_blob_stores_none(server: Server, target: str, st
     assert "x-evil" not in answer.headers
 
 
-@pytest.mark.parametrize("id", ["/lead", "a//b", "trailing/", "😀" * 1024, "a%b", "?#", "x" * 1024])
+ODD_IDS = [
+    "/lead",
+    "a//b",
+    "trailing/",
+    "😀" * 1024,
+    "a%b",
+    "?#",
+    "x" * 1024,
+    "a%2Fb",  # encoded twice on its way
+    "%2e%2e/%2e%2e/passwd",
+    "..%2f..%2fpasswd",
+    "...",
+    ".hidden",
+    "\u202egpj.exe",
+    "\u200f\u2066a\u2069",
+    "e\u0301 is not é",
+    "👩\u200d👩\u200d👧",
+    "<script>alert(1)</script>",
+    "a\"b'c;d\\e|f&g",
+    "C:\\Windows\\x",
+    "~root",
+    "\U0010ffff",
+]
+
+
+@pytest.mark.parametrize("id", ODD_IDS, ids=lambda id: ascii(id)[:30])
 @pytest.mark.parametrize("safe", ["", "/"], ids=["slashes as %2F", "slashes as they are"])
 def test_odd_ids_survive_the_whole_way(server: Server, id: str, safe: str) -> None:
     for target in (f"/v1/content/{quote(id, safe=safe)}", f"{server.url}/v1/content/{quote(id, safe=safe)}"):
@@ -537,3 +497,296 @@ def test_random_bytes_in_random_places_do_no_harm(server: Server) -> None:
         if item["id"] != "kept":
             assert item["size"] <= 5
             delete(server, quote(item["id"], safe=""))
+
+
+# --- What callers send as JSON
+
+
+def post(document: str | bytes, *lines: str) -> bytes:
+    body = document.encode() if isinstance(document, str) else document
+    typed = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+    return head("POST", "/v1/blobs", *typed, *lines) + body
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
+        '{"id":' * 100_000,
+        '{"id": "x", "metadata": ' + '{"a":' * 100_000 + "1" + "}" * 100_001,
+        '{"id": "x", "data": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '"' + "\\" * 100_000,
+        '{"id": "x", "data": "", "size": 1' + "0" * 100_000 + "}",
+        '{"id": "x", "data": "", "size": 1e999999}',
+        '{"id": "x", "data": "", "size": NaN}',
+        '{"id": "\\ud800", "data": ""}',
+        '{"id": "\\u0000", "data": ""}',
+        '{"id": "../../' + OUTSIDE + '", "data": ""}',
+        '{"id": "x", "data": "", "storage_backend": "../../' + OUTSIDE + '"}',
+        b'{"id": "\xff", "data": ""}',
+        b"\xff\xfe{\x00}\x00",
+        b"\x00" * 1000,
+        b"",
+        "null",
+        "{}",
+        "x",
+        '{"id": "x", "data": ""}{"id": "y", "data": ""}',
+    ],
+    ids=lambda document: ascii(document)[:40],
+)
+def test_json_that_is_none_or_goes_too_deep_is_the_callers_fault(
+    server: Server, document: str | bytes
+) -> None:
+    [answer] = ask(server, post(document))
+    assert answer.status in (400, 422), answer
+    assert_problem(answer, answer.status, "bad-request" if answer.status == 400 else "invalid")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "QQ",
+        "QQ=",
+        "QQ===",
+        "QQ==QQ==",
+        "=QQ=",
+        "QUJD====",
+        "Q Q==",
+        "QQ==\\n",
+        "\\nQQ==",
+        "QQ==\\u0000",
+        "Q_-Q",
+        "QÄ==",
+        "QQ\\u003d\\u003d ",
+        "%51%51%3d%3d",
+        "=",
+        "====",
+        "A",
+        "data:text/plain;base64,QQ==",
+        "😀😀😀😀",
+    ],
+    ids=ascii,
+)
+def test_base64_of_every_wrong_kind_is_400(server: Server, data: str) -> None:
+    [answer] = ask(server, post(f'{{"id": "x", "data": "{data}"}}'))
+    assert_problem(answer, 400, "bad-request")
+
+
+# --- Names and types that a browser could take for more than they are
+
+
+NAMES = [
+    'a"b.txt',
+    'a"; filename="evil.exe',
+    "a\\.txt",
+    "a;b=c.txt",
+    "\u202egpj.exe",
+    "ä€😀.txt",
+    "%22%0d%0aX-Evil: 1",
+    "<img src=x onerror=alert(1)>.html",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_file_name_stays_inside_its_header(server: Server, name: str) -> None:
+    target = f"/v1/content/x?filename={quote(name, safe='')}"
+    [answer] = ask(server, head("PUT", target, "Content-Length: 5") + b"hello")
+    assert (answer.status, json.loads(answer.body)["filename"]) == (201, name)
+    [answer] = ask(server, head("GET", "/v1/content/x"))
+    assert answer.body == b"hello"
+    assert "x-evil" not in answer.headers
+    disposition = answer.headers["content-disposition"]
+    assert disposition.isascii()
+    found = re.fullmatch(
+        r"""(inline|attachment); filename="[^"\\%/]*"(; filename\*=UTF-8''(?P<full>\S+))?""", disposition
+    )
+    assert found, disposition
+    assert found["full"] is None or unquote(found["full"]) == name
+    delete(server, "x")
+
+
+@pytest.mark.parametrize("name", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "\x7f"], ids=ascii)
+def test_a_file_name_with_line_breaks_is_refused(server: Server, name: str) -> None:
+    target = f"/v1/content/x?filename={quote(name, safe='')}"
+    [answer] = ask(server, head("PUT", target, "Content-Length: 5") + b"hello")
+    assert_problem(answer, 422, "invalid")
+    assert "x-evil" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "name", [f"../../{OUTSIDE}", f"/tmp/{OUTSIDE}", f"..\\..\\{OUTSIDE}", f"C:\\{OUTSIDE}", f"~/{OUTSIDE}"]
+)
+def test_a_file_name_that_is_a_path_leads_nowhere(server: Server, name: str) -> None:
+    target = f"/v1/content/x?filename={quote(name, safe='')}"
+    [answer] = ask(server, head("PUT", target, "Content-Length: 5") + b"hello")
+    assert answer.status in (201, 422)
+    assert not Path(f"/tmp/{OUTSIDE}").exists()
+    if answer.status == 201:
+        [answer] = ask(server, head("GET", "/v1/content/x"))
+        offered = re.search(r'filename="([^"]*)"', answer.headers["content-disposition"])
+        assert offered
+        assert not set(offered[1]) & set("/\\")
+        delete(server, "x")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("text/html", b"<script>alert(1)</script>"),
+        ("TEXT/HTML; charset=utf-7", b"+ADw-script+AD4-alert(1)+ADw-/script+AD4-"),
+        ("application/xhtml+xml", b'<html xmlns="http://www.w3.org/1999/xhtml"><script>1</script></html>'),
+        ("image/svg+xml", b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'),
+        ("text/xml", b'<?xml-stylesheet href="x.xsl" type="text/xsl"?><a/>'),
+        ("application/pdf", b"%PDF-1.7 /JS (app.alert(1))"),
+        ("text/javascript", b"alert(1)"),
+        ("multipart/x-mixed-replace", b"x"),
+        ("message/rfc822", b"Content-Type: text/html\n\n<script>"),
+        ("application/octet-stream", b"<!DOCTYPE html><script>alert(1)</script>"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_could_run_as_a_page_is_downloaded_and_sandboxed(
+    server: Server, content_type: str, body: bytes
+) -> None:
+    typed = (f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
+    [answer] = ask(server, head("PUT", "/v1/content/x", *typed) + body)
+    assert answer.status == 201
+    [answer] = ask(server, head("GET", "/v1/content/x", "Accept: text/html", "Sec-Fetch-Dest: document"))
+    assert answer.body == body
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    delete(server, "x")
+
+
+# --- Cookies, tokens and headers that are not what they seem
+
+
+COOKIES = [
+    "simpledrive=",
+    "simpledrive=x",
+    "simpledrive=eyJrZXkiOiJhZG1pbiJ9.Z1.forged",
+    "simpledrive=eyJrZXkiOiJhZG1pbiJ9",
+    "simpledrive=.eJwDAAAAAAE.AAAAAA.AAAA",
+    "simpledrive=" + "." * 4000,
+    "simpledrive=gASVJQAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOUjAp0b3VjaCAvdG1wL5SFlFKULg==",
+    "simpledrive=\xff\xfe\x80",
+    'simpledrive="a\\"b\\000c',
+    "simpledrive=a; simpledrive=b; simpledrive=c",
+    "=; ;;; =x; a",
+    "a=b; " * 1000,
+    "simpledrive=" + TOKEN,
+]
+
+
+@pytest.mark.parametrize("cookie", COOKIES, ids=lambda cookie: ascii(cookie)[:40])
+def test_a_forged_cookie_signs_nobody_in(server: Server, cookie: str) -> None:
+    [page] = ask(server, head("GET", "/drive/files/", f"Cookie: {cookie}", token=""))
+    assert (page.status, page.headers["location"].partition("?")[0]) == (303, "/drive/sign-in")
+    for lines in ((), ("X-CSRF-Token: x",), ("X-CSRFToken: x",)):
+        [answer] = ask(server, head("GET", "/v1/blobs", f"Cookie: {cookie}", *lines, token=""))
+        assert_problem(answer, 401, "not-signed-in")
+    body = b"csrf_token=x&key=x"
+    typed = ("Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}")
+    [form] = ask(server, head("POST", "/drive/sign-in", f"Cookie: {cookie}", *typed, token="") + body)
+    assert form.status == 400
+
+
+@pytest.mark.parametrize("name", ["token", "access_token", "api_key", "api_token", "key", "authorization"])
+def test_a_token_in_the_query_is_no_credential_and_is_not_logged(server: Server, name: str) -> None:
+    logged = len(server.output())
+    for method, target in (("GET", "/v1/blobs"), ("PUT", "/v1/content/x"), ("GET", "/v1/content/kept")):
+        for value in (TOKEN, f"Bearer%20{TOKEN}"):
+            [answer] = ask(server, head(method, f"{target}?{name}={value}", token=""))
+            assert answer.status == 401
+            assert TOKEN.encode() not in answer.body
+    assert TOKEN not in server.output()[logged:]
+
+
+CREDENTIALS = [
+    f"Authorization: Basic {TOKEN}",
+    f"Authorization: {TOKEN}",
+    f"Authorization: Bearer {TOKEN} x",
+    f"Authorization: Bearer Bearer {TOKEN}",
+    f"Authorization: Bearer {TOKEN[:-1]}",
+    f"Authorization: Bearer {TOKEN.upper()}",
+    f"X-API-Key: {TOKEN},{TOKEN}",
+    f"X-API-Key: {TOKEN}\xff",
+    "Authorization: Bearer " + "a" * 8000,
+    "Authorization: Bearer \xc3\xa4",
+]
+
+
+@pytest.mark.parametrize("line", CREDENTIALS, ids=lambda line: ascii(line)[:40])
+def test_what_is_almost_a_token_is_none(server: Server, line: str) -> None:
+    [answer] = ask(server, head("GET", "/v1/blobs", line, token=""))
+    assert answer.status == 401
+    assert "bearer" in answer.headers["www-authenticate"].lower()
+
+
+def test_two_credentials_are_not_one(server: Server) -> None:
+    lines = (f"Authorization: Bearer {TOKEN}", "Authorization: Bearer x")
+    assert ask(server, head("GET", "/v1/blobs", *lines, token=""))[0].status == 401
+
+
+REFLECTED = "reflected-marker"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"X-Request-Id: {REFLECTED}",
+        f"X-Anything: {REFLECTED}",
+        f"Origin: https://{REFLECTED}",
+        f"Host: {REFLECTED}",
+        f"Referer: https://{REFLECTED}/",
+        f"X-Forwarded-Host: {REFLECTED}",
+        f"Accept: {REFLECTED}",
+        f"Content-Type: {REFLECTED}",
+        f"If-Match: {REFLECTED}",
+        f"Range: {REFLECTED}",
+        f"Access-Control-Request-Headers: {REFLECTED}",
+        f"Upgrade: {REFLECTED}",
+    ],
+    ids=lambda line: line.partition(":")[0],
+)
+@pytest.mark.parametrize("target", ["/v1/content/kept", "/v1/blobs/nothing", "/nowhere", "/v1/blobs"])
+def test_no_header_comes_back(server: Server, line: str, target: str) -> None:
+    for method in ("GET", "OPTIONS", "DELETE", "POST"):
+        if (method, target) == ("DELETE", "/v1/content/kept"):
+            continue
+        request_bytes = head(method, target, line)
+        if line.startswith("Host:"):
+            request_bytes = request_bytes.replace(b"Host: drive\r\n", b"")
+        for answer in ask(server, request_bytes):
+            assert answer.status < 500
+            assert REFLECTED not in str(answer.headers)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Range: bytes=" + "0-1," * 1500 + "2-3",
+        "Range: bytes=" + "9" * 8000 + "-",
+        "If-None-Match: " + '"a",' * 1500 + '"b"',
+        "Accept: " + "a/b;q=0.5," * 700 + "c/d",
+        "Accept-Language: " + "de-DE;q=0.5," * 600 + "en",
+        "Accept-Encoding: " + "gzip;q=0.1," * 600 + "br",
+        "Repr-Digest: " + "sha-256=:" * 800,
+        "Content-Type: text/plain" + ";a=b" * 1900,
+        'Content-Type: text/plain; a="' + "\\" * 7000,
+        "Cookie: " + "a=b;" * 2000,
+        "If-Modified-Since: " + "9" * 8000,
+        "Idempotency-Key: " + "a" * 8000,
+        "X-Forwarded-For: " + "1.1.1.1," * 1000,
+    ],
+    ids=lambda line: line[:30],
+)
+def test_a_header_as_long_as_it_may_be_is_read_at_once(server: Server, line: str) -> None:
+    for answer in ask(server, head("GET", "/v1/content/kept", line) + head("GET", "/v1/content/kept", line)):
+        assert answer.status < 500
+    for answer in ask(server, put(5, line) + b"hello"):
+        assert answer.status < 500
+        if answer.status == 201:
+            delete(server, "x")

@@ -1,30 +1,23 @@
-"""The connection that a request came by: how long the other side may keep us waiting."""
+"""The pace of a connection: how long the other side may keep a thread waiting, and for how few bytes."""
 
 from collections.abc import Iterable, Iterator
 
-import flask
+LEAST_BYTES = 32 << 10
+"""How much of a body has to come within BODY_TIMEOUT, unless it ends: a trickle is no progress.
 
-STALLED_SECONDS = 60.0
-"""How long a body may stop coming, and how long each portion of an answer may take to be sent.
-
-Both hold a thread, and would for ever.
+With the default of 30 seconds that is 1 KiB a second, less than any modem. `serving` counts it where the
+bytes come from the socket: who asks for a portion cannot see that one byte of it comes each second.
 """
+
+ANSWER_SECONDS = 60.0
+"""How long each portion of an answer may take to be sent."""
 
 PORTION = 256 << 10
 """The most bytes that are asked for or sent at a time.
 
 Of a body that is coming, gunicorn holds that much three times over; of an answer, who takes less than this in
-STALLED_SECONDS (4 KiB a second) is given up.
+ANSWER_SECONDS (4 KiB a second) is given up.
 """
-
-
-def limit_waiting(request: flask.Request) -> None:
-    """Lets reads and writes of the connection raise TimeoutError, where the server tells which it is.
-
-    The server itself undoes it before the next request.
-    """
-    if (connection := request.environ.get("gunicorn.socket")) is not None:
-        connection.settimeout(STALLED_SECONDS)
 
 
 def in_portions(data: Iterable[bytes]) -> Iterator[bytes]:
