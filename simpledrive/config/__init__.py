@@ -7,6 +7,7 @@ a database or reaches a network.
 
 from simpledrive.config.display import HIDDEN, Effective, effective
 from simpledrive.config.reading import load
+from simpledrive.config.safety import Finding, unsafe
 from simpledrive.config.secrets import Secrets, ensure_secrets
 from simpledrive.config.settings import JSON_MEMORY_FACTOR, NAMES, Options, Settings
 
@@ -15,10 +16,12 @@ __all__ = [
     "JSON_MEMORY_FACTOR",
     "NAMES",
     "Effective",
+    "Finding",
     "Options",
     "Secrets",
     "Settings",
     "effective",
     "ensure_secrets",
     "load",
+    "unsafe",
 ]

@@ -37,10 +37,15 @@ def effective(settings: Settings) -> list[Effective]:
     return rows
 
 
+def names_a_secret(name: str) -> bool:
+    """Whether a setting or an option of this name is one that nobody else may see."""
+    return bool(_SECRET_NAME.search(name))
+
+
 def _shown(name: str, value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, SecretStr) or _SECRET_NAME.search(name):
+    if isinstance(value, SecretStr) or names_a_secret(name):
         return HIDDEN
     if isinstance(value, dict):
         return ", ".join(f"{key}={_shown(str(key), inner)}" for key, inner in value.items())

@@ -17,6 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
+from simpledrive.config.display import names_a_secret
 from simpledrive.config.settings import NAMES, Options, Settings
 from simpledrive.errors import ConfigurationError
 
@@ -81,15 +82,16 @@ def load(
     environ = os.environ if environ is None else environ
     folder = (folder or Path.cwd()).absolute()
     problems: list[str] = []
+    opened: list[Path] = []
 
     dotenv = _read_dotenv(folder / ".env", problems)
     chosen = environ.get("SIMPLEDRIVE_CONFIG") or dotenv.get("SIMPLEDRIVE_CONFIG")
     toml_path = folder / (chosen or "simpledrive.toml")
-    toml = _read_toml(toml_path, bool(chosen), folder, problems)
+    toml = _read_toml(toml_path, bool(chosen), folder, problems, opened)
     spelling = {name.upper().replace("-", "_"): name for name in toml.get("backends", {})}
     layers = [
-        _Layer("environment", _by_field(environ, "environment", spelling, folder, problems)),
-        _Layer(".env", _by_field(dotenv, ".env", spelling, folder, problems)),
+        _Layer("environment", _by_field(environ, "environment", spelling, folder, problems, opened)),
+        _Layer(".env", _by_field(dotenv, ".env", spelling, folder, problems, opened)),
         _Layer(toml_path.name, toml),
     ]
     given = _Layer("override", {name.lower(): value for name, value in (overrides or {}).items()})
@@ -102,11 +104,20 @@ def load(
     if problems:
         raise ConfigurationError("\n".join([*problems, f"Known settings: {', '.join(NAMES)}."]))
     settings.sources.update(sources)
+    settings.secret_files.extend(opened)
+    settings.secret_files.extend([folder / ".env"] * bool(dotenv))
+    if any(layer == toml_path.name and names_a_secret(name) for name, layer in sources.items()):
+        settings.secret_files.append(toml_path)
     return settings
 
 
 def _by_field(
-    names: Mapping[str, str], source: str, spelling: Mapping[str, str], folder: Path, problems: list[str]
+    names: Mapping[str, str],
+    source: str,
+    spelling: Mapping[str, str],
+    folder: Path,
+    problems: list[str],
+    opened: list[Path],
 ) -> dict[str, Any]:
     """The values under `names` by field name. An empty value counts as none, as in most deployment tools."""
     values: dict[str, Any] = {}
@@ -125,10 +136,10 @@ def _by_field(
             problems.append(_unknown(name, source, NAMES))
     if backends:
         values["backends"] = {
-            name: _open_files(options, f"{_BACKENDS_PREFIX}{name}__", folder, problems)
+            name: _open_files(options, f"{_BACKENDS_PREFIX}{name}__", folder, problems, opened)
             for name, options in backends.items()
         }
-    return _open_files(values, "", folder, problems)
+    return _open_files(values, "", folder, problems, opened)
 
 
 def _is_known(field: str) -> bool:
@@ -152,12 +163,17 @@ def _unknown(name: str, source: str, known: Iterable[str]) -> str:
     return f"{name} ({source}) is not a setting; the nearest known name is {comparable[nearest]}."
 
 
-def _open_files(values: dict[str, Any], prefix: str, folder: Path, problems: list[str]) -> dict[str, Any]:
-    """`api_token_file` becomes `api_token`, the file's content; among a backend's options each `..._file`."""
-    opened = dict(values)
+def _open_files(
+    values: dict[str, Any], prefix: str, folder: Path, problems: list[str], opened: list[Path]
+) -> dict[str, Any]:
+    """`api_token_file` becomes `api_token`, the file's content; among a backend's options each `..._file`.
+
+    The files are added to `opened`.
+    """
+    contents = dict(values)
     for name in [name for name in values if name.endswith("_file")]:
         secret = name.removesuffix("_file")
-        shown, path = f"{prefix}{name}".upper(), opened.pop(name)
+        shown, path = f"{prefix}{name}".upper(), contents.pop(name)
         if secret in values:
             problems.append(f"{shown.removesuffix('_FILE')} and {shown} are both given; leave one out.")
             continue
@@ -168,8 +184,9 @@ def _open_files(values: dict[str, Any], prefix: str, folder: Path, problems: lis
             continue
         if not content:
             problems.append(f"{shown} names a file that is empty.")
-        opened[secret] = content
-    return opened
+        contents[secret] = content
+        opened.append(folder / Path(path).expanduser())
+    return contents
 
 
 def _read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
@@ -190,7 +207,9 @@ def _read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
     return {b.key: b.value for b in bindings if b.key is not None and b.value is not None}
 
 
-def _read_toml(path: Path, chosen: bool, folder: Path, problems: list[str]) -> dict[str, Any]:
+def _read_toml(
+    path: Path, chosen: bool, folder: Path, problems: list[str], opened: list[Path]
+) -> dict[str, Any]:
     """Fields in small letters and [backends.NAME] tables. It may be missing unless it was chosen."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,9 +229,10 @@ def _read_toml(path: Path, chosen: bool, folder: Path, problems: list[str]) -> d
         problems.append(f"backends ({path.name}) is not made of tables such as [backends.archive].")
     elif tables:
         content["backends"] = {
-            name: _open_files(table, f"backends.{name}.", folder, problems) for name, table in tables.items()
+            name: _open_files(table, f"backends.{name}.", folder, problems, opened)
+            for name, table in tables.items()
         }
-    return _open_files(content, "", folder, problems)
+    return _open_files(content, "", folder, problems, opened)
 
 
 def _reason(error: Exception) -> str:

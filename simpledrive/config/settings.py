@@ -3,12 +3,15 @@
 It does not read anything (`reading` does), nor know what options a kind of storage takes (the storages do).
 """
 
+import importlib.util
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
+import limits
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -61,6 +64,62 @@ def _header_safe(token: SecretStr | None) -> SecretStr | None:
     return token
 
 
+def _rate(text: str) -> str:
+    """The limit as `limits` reads it; "" stands for none."""
+    if text.strip() in ("", "none"):
+        return ""
+    try:
+        [rate] = limits.parse_many(text)
+    except ValueError:
+        raise ValueError(f"is {text!r}, not a limit such as 20/minute, 5 per 10 seconds, or none") from None
+    if not rate.amount:
+        raise ValueError("lets nobody in: the least is 1; none stands for no limit")
+    return text.strip()
+
+
+def _origins(text: str) -> str:
+    """Origins as browsers send them, with commas between; `*` alone stands for all."""
+    origins = [origin.strip() for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin) and origins != ["*"]:
+            raise ValueError(
+                f"has {origin!r}, not an origin as browsers send it: https://host or https://host:port, in "
+                "lower case, without a path, without the scheme's own port; or * alone"
+            )
+    return ",".join(origins)
+
+
+def _proxies(text: str) -> str:
+    """Addresses and networks, with commas between."""
+    listed = [proxy.strip() for proxy in text.split(",") if proxy.strip()]
+    for proxy in listed:
+        try:
+            ip_network(proxy)
+        except ValueError:
+            raise ValueError(
+                f"has {proxy!r}, not an address such as 10.0.0.1 or a network such as 10.0.0.0/8"
+            ) from None
+    return ",".join(listed)
+
+
+def _counter(url: SecretStr) -> SecretStr:
+    scheme, separator, rest = url.get_secret_value().partition("://")
+    if scheme == "memory" and separator and not rest:
+        return url
+    if scheme not in ("redis", "rediss", "redis+unix") or not rest:
+        raise ValueError(
+            "is neither memory:// nor a URL that begins with redis://, rediss:// or redis+unix://"
+        )
+    if importlib.util.find_spec("redis") is None:
+        raise ValueError("wants Redis, and the package for it is not installed: pip install redis")
+    return url
+
+
+_ORIGIN = re.compile(
+    r"(?!https://[^/]*:443$)(?!http://[^/]*:80$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
+)
+
+RateLimit = Annotated[str, AfterValidator(_rate)]
 AnchoredPath = Annotated[Path, AfterValidator(_under_folder)]
 Bytes = Annotated[ByteSize, Field(ge=0)]
 Seconds = Annotated[int, Field(ge=0)]
@@ -78,6 +137,7 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
     )
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _secret_files: list[Path] = PrivateAttr(default_factory=list)
 
     folder: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         default_factory=Path.cwd, description="Where .env and simpledrive.toml lie and relative paths begin"
@@ -95,11 +155,15 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on")
     workers: int = Field(2, ge=1, description="Server processes")
     threads: int = Field(64, ge=1, description="Threads a process; a slow transfer holds one")
-    body_timeout: int = Field(30, ge=1, description="Seconds that a body may make no progress")
-    trusted_proxies: str = Field(
+    body_timeout: int = Field(
+        30, ge=1, description="Seconds that a head may take, and a body make no progress"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
         "", description="Addresses or networks whose X-Forwarded-* headers count, with commas between"
     )
-    cors_origins: str = Field("", description="Origins whose pages may call the API, with commas between")
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "", description="Origins whose pages may call the API, with commas between; * for all"
+    )
     secure_cookies: bool = Field(False, description="true behind HTTPS: cookies never travel unencrypted")
 
     instance_path: AnchoredPath = Field(
@@ -120,17 +184,16 @@ class Settings(BaseSettings):
     anonymous_access: Literal["none", "read", "write"] = Field(
         "none", description="What callers without a key may do: none, read or write"
     )
-    rate_limit: str = Field("100000/minute", description="Requests of one key; empty for no limit")
-    rate_limit_address: str = Field(
-        "6000/minute", description="Requests without a valid key from one address; empty for no limit"
+    rate_limit: RateLimit = Field("100000/minute", description="Requests of one key; none for no limit")
+    rate_limit_address: RateLimit = Field(
+        "6000/minute", description="Requests without a valid key from one address; none for no limit"
     )
-    failed_sign_ins: str = Field(
-        "20/minute",
-        description="Wrong keys from one address, then none is looked at; empty for no limit",
+    failed_sign_ins: RateLimit = Field(
+        "20/minute", description="Wrong keys from one address, then none is looked at; none for no limit"
     )
-    rate_limit_storage: SecretStr = Field(
+    rate_limit_storage: Annotated[SecretStr, AfterValidator(_counter)] = Field(
         SecretStr("memory://"),
-        description="Where limits are counted: memory:// a process, or redis://host for all",
+        description="Where limits are counted: memory:// in each process, or redis://host for all together",
     )
 
     log_format: Literal["auto", "json", "text"] = Field(
@@ -283,6 +346,11 @@ class Settings(BaseSettings):
         """Name to `kind` and options (plain values, secrets too) of every backend there is."""
         return _backends(self.__dict__)
 
+    @property
+    def proxies(self) -> list[IPv4Network | IPv6Network]:
+        """TRUSTED_PROXIES, read."""
+        return [ip_network(proxy) for proxy in self.trusted_proxies.split(",") if proxy]
+
     def with_secret(self, name: str, value: str, source: str) -> Self:
         """The same settings with one secret filled in."""
         settled = self.model_copy(update={name: SecretStr(value)})
@@ -300,6 +368,11 @@ class Settings(BaseSettings):
     def sources(self) -> dict[str, str]:
         """Which source said it, by field name or `backends.NAME.option`; what is not in it is a default."""
         return self._sources
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """The files that secrets were read from, `.env` among them."""
+        return self._secret_files
 
 
 # The backends that plain settings describe: which setting makes each, and the option each setting becomes.

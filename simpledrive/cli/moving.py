@@ -1,47 +1,17 @@
-"""flask drive ...: what whoever runs the drive does at its side."""
+"""flask drive migrate-backend."""
 
 import click
-from flask.cli import AppGroup
+from flask.cli import with_appcontext
 
-from simpledrive.config import effective
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 
-drive = AppGroup("drive", help="Move blobs between backends, sweep, show settings.")
 
-
-@drive.command("config")
-def config() -> None:
-    """Print the effective settings, secrets hidden."""
-    rows = effective(parts().settings)
-    width = max(len(row.name) for row in rows)
-    for row in rows:
-        click.echo(f"{row.name:<{width}}  {row.value}  ({row.source})")
-
-
-@drive.command("sweep")
-@click.option("--orphans", is_flag=True, help="Also list every backend for objects that no record names.")
-@click.option("--force", is_flag=True, help="Remove orphans even if they are more than a tenth of a backend.")
-def sweep(orphans: bool, force: bool) -> None:
-    """Remove what nothing needs any more and whose grace is over."""
-    try:
-        swept = parts().upkeep.sweep(orphans=orphans, force=force)
-    except DriveError as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(
-        f"Removed {swept.replicas} copies, {swept.expired} earlier versions, "
-        f"{swept.leftovers} left-overs, {swept.orphans} orphans."
-    )
-    for problem in swept.problems:
-        click.echo(problem, err=True)
-    if swept.problems:
-        raise SystemExit(1)
-
-
-@drive.command("migrate-backend")
+@click.command("migrate-backend")
 @click.argument("source")
 @click.argument("target")
 @click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
+@with_appcontext
 def migrate_backend(source: str, target: str, dry_run: bool) -> None:
     """Move everything whose home is SOURCE to TARGET, every byte compared.
 
