@@ -11,6 +11,10 @@ depends_on = None
 bytewise = sa.String().with_variant(sa.Text(collation="C"), "postgresql")
 moment = sa.DateTime(timezone=True)
 
+named_like_a_uuid = sa.text(
+    "CASE WHEN substr(id, length(id) - 35) LIKE '________-____-____-____-____________' THEN 1 ELSE 0 END > 0"
+)
+
 TABLES = ("machine_files", "audit_log", "replays", "reservations", "api_keys")
 
 
@@ -66,8 +70,9 @@ def upgrade() -> None:
     op.create_table(
         "machine_files",
         sa.Column("id", bytewise, primary_key=True),
-        sa.Column("hostname", bytewise, nullable=False),
-        sa.Column("filepath", bytewise, nullable=False),
+        sa.Column("blob_id", bytewise, nullable=False, unique=True),
+        sa.Column("hostname", sa.Text(), nullable=False),
+        sa.Column("filepath", sa.Text(), nullable=False),
         sa.Column("ip_address", sa.Text(), nullable=False),
         sa.Column("sha256", bytewise, nullable=False),
         sa.Column("file_size", sa.BigInteger(), nullable=False),
@@ -78,9 +83,15 @@ def upgrade() -> None:
         sa.Column("file_atime", sa.Double(), nullable=False),
         sa.Column("file_ctime", sa.Double(), nullable=False),
         sa.Column("created_at", moment, nullable=False),
-        sa.UniqueConstraint("hostname", "filepath"),
     )
-    op.create_index("ix_machine_files_sha256", "machine_files", ["sha256"])
+    op.create_index("ix_machine_files_sha256", "machine_files", ["sha256", "id"])
+    op.create_index(
+        "ix_blob_metadata_files",
+        "blob_metadata",
+        ["folder", "id"],
+        sqlite_where=named_like_a_uuid,
+        postgresql_where=named_like_a_uuid,
+    )
 
 
 def _append_only() -> None:
@@ -103,6 +114,7 @@ def _append_only() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_blob_metadata_files", "blob_metadata")
     for table in TABLES:
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":

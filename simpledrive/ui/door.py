@@ -1,21 +1,19 @@
-"""Signing in and out. The session holds the id of a key and nothing that is one."""
+"""Signing in and out, and what strangers are shown. The session holds nothing that is a key."""
 
 from __future__ import annotations
 
-from flask import (
-    Blueprint,
-    Response,
-    current_app,
-    g,
-    make_response,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Blueprint, Response, current_app, make_response, render_template, request, url_for
 
-from simpledrive.errors import NotSignedIn
-from simpledrive.http.current import parts
+from simpledrive.errors import Forbidden, InvalidToken, NotSignedIn
+from simpledrive.http.current import (
+    begin_session,
+    caller,
+    count_stranger,
+    end_session,
+    sign_in_by_session,
+    verify,
+)
+from simpledrive.http.problems import answer
 from simpledrive.ui.pages import here, is_fragment, local, see
 
 blueprint = Blueprint("door", __name__)
@@ -29,13 +27,20 @@ def guard() -> Response | None:
 
     In this order, so that nothing of a stranger's body is read.
     """
-    if request.endpoint not in OPEN:
+    if request.endpoint in OPEN:
+        count_stranger()
+    else:
         try:
-            g.caller = parts().keys.named(session.get("key", ""))
+            sign_in_by_session()
         except NotSignedIn:
             return _to_the_door()
     current_app.extensions["csrf"].protect()
     return None
+
+
+def refuse(error: Forbidden) -> Response:
+    """The answer to what the caller may not do: who has not signed in yet may do so."""
+    return answer(error) if caller().is_known else _to_the_door()
 
 
 def _to_the_door() -> Response:
@@ -55,21 +60,19 @@ def form() -> Response:
 def enter() -> Response:
     """Begins a new session for the key, and forgets the old one whole."""
     try:
-        found = parts().keys.verify(request.form.get("key", "").strip())
-    except NotSignedIn:
+        found = verify(request.form.get("key", "").strip())
+    except InvalidToken:
         return _door(
             401, flaw="This key is not valid here. Paste it whole, from its first letter to its last."
         )
-    session.clear()
-    session["key"] = found.key_id
-    session.permanent = "stay" in request.form
+    begin_session(found, permanent="stay" in request.form)
     return see(local(request.form.get("next")))
 
 
 @blueprint.post("/sign-out")
 def leave() -> Response:
-    """Ends the session on this device."""
-    session.clear()
+    """Ends the session, on this device and wherever a copy of its cookie lies."""
+    end_session()
     return see(url_for("ui.door.form"))
 
 
