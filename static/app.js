@@ -227,6 +227,22 @@ document.addEventListener("change", (event) => {
 });
 document.addEventListener("reset", () => setTimeout(count));
 
+/* What is shown once is copied by a button. The clipboard is closed to pages that came without TLS: then as of old. */
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const field = one(`#${button.dataset.copy}`);
+  field.select();
+  try {
+    await navigator.clipboard.writeText(field.value);
+  } catch {
+    if (!document.execCommand("copy")) { say("It is selected now: copy it."); return; }
+  }
+  button.lastChild.textContent = "Copied";
+  say("Copied.");
+});
+
 /* Colours change at once; the drive keeps the choice. */
 
 function colours(form, button) {
