@@ -8,7 +8,7 @@ from flask import Flask
 from flask_migrate import Migrate
 from flask_wtf import CSRFProtect
 
-from simpledrive import api, cli, config, http, parts, sql, ui
+from simpledrive import api, cli, config, http, logs, parts, sql, ui
 from simpledrive.models import db
 
 __version__ = "0.1.0"
@@ -34,11 +34,12 @@ def create_app(settings: config.Settings | None = None) -> Flask:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=settings.secure_cookies,
+        SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
+        VERSION=__version__,
     )
-    # Named like the package: so Flask's handler serves all of the drive's own log, under every server.
-    app.logger.setLevel(settings.log_level)
+    logs.set_up(settings.log_level, settings.log_format, http.exchange.request_id)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     db.init_app(app)
     Migrate(app, db, directory=str(_beside("migrations")))
@@ -48,6 +49,13 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     http.init_app(app)
     app.register_blueprint(api.blobs.blueprint)
     app.register_blueprint(api.content.blueprint)
+    app.register_blueprint(api.history.blueprint)
+    app.register_blueprint(api.backends.blueprint)
+    app.register_blueprint(api.file_share.blueprint)
+    app.register_blueprint(api.putplace.blueprint)
+    app.register_blueprint(api.keys.blueprint)
+    app.register_blueprint(api.putplace_keys.blueprint)
+    app.register_blueprint(api.documentation.blueprint)
     app.register_blueprint(ui.blueprint)
     app.cli.add_command(cli.drive)
     return app

@@ -6,6 +6,7 @@ is not logged. The database refuses to change or remove what was appended (migra
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -32,7 +33,6 @@ Action = Literal[
     "key.deleted",
     "session.begun",
     "session.ended",
-    "migration.run",
 ]
 """A noun and what was done to it."""
 
@@ -47,18 +47,24 @@ class AuditPage:
 
 def note(session: Session, caller: Caller, action: Action, target: str, **details: object) -> None:
     """Appends an entry in this transaction. `target` is a blob's id, a key's id, or empty."""
-    entry = {
-        "pk": uuid7(),
+    note_each(session, caller, action, [target], **details)
+
+
+def note_each(
+    session: Session, caller: Caller, action: Action, targets: Iterable[str], **details: object
+) -> None:
+    """Appends an entry for each of the targets, to all of which the same was done."""
+    said = {
         "at": now(),
         "key_id": caller.key_id,
         "key_name": caller.name,
         "address": caller.origin.address,
         "request_id": caller.origin.request_id,
         "action": action,
-        "target": target,
         "details": details,
     }
-    session.execute(insert(AuditEntry).values(entry))
+    if entries := [said | {"pk": uuid7(), "target": target} for target in targets]:
+        session.execute(insert(AuditEntry), entries)
 
 
 class Audit:
@@ -91,6 +97,8 @@ class Audit:
             end = after_prefix(prefix)
             query = query.where(AuditEntry.target >= prefix)
             query = query if end is None else query.where(AuditEntry.target < end)
+        if caller.prefix:  # what was done to keys and sessions has ids of another kind
+            query = query.where(AuditEntry.action.startswith("blob."))
         if action:
             query = query.where(AuditEntry.action == action)
         if key_id:

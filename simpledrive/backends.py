@@ -2,10 +2,10 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 
-from simpledrive.errors import Invalid, ObjectMissing, StorageError, StorageRefused
+from simpledrive.errors import Forbidden, Invalid, ObjectMissing, StorageError, StorageRefused
 from simpledrive.storage.base import MARKER, Storage
 from simpledrive.streams.source import Source
 
@@ -42,13 +42,20 @@ class Backends:
         """The kind of storage behind a name; "gone" for a backend that is no longer configured."""
         return self._storages[name].kind if name in self._storages else "gone"
 
-    def chosen(self, name: str | None) -> str:
-        """The backend that a caller asked for, or the default. Raises Invalid with the known ones."""
+    def chosen(self, name: str | None, allowed: Sequence[str] | None = None) -> str:
+        """The backend that a caller asked for; else the default, or the first that is `allowed` (None: all).
+
+        Raises Invalid with the known ones, Forbidden for one that is not allowed.
+        """
+        known = [other for other in self._storages if allowed is None or other in allowed]
         if name is None:
-            return self.default
-        if name not in self._storages:
-            known = ", ".join(sorted(self._storages))
-            raise Invalid(("storage_backend", f"There is no backend of this name. Known are: {known}."))
+            preferred = [self.default, *(allowed or ())]
+            name = next((other for other in preferred if other in known), None)
+        elif name not in self._storages:
+            listed = ", ".join(sorted(known))
+            raise Invalid(("storage_backend", f"There is no backend of this name. Known are: {listed}."))
+        if name not in known:
+            raise Forbidden("This key may not place bytes at that backend.")
         return name
 
     def use(self, name: str) -> Storage:
@@ -86,6 +93,14 @@ class Backends:
             found = _content(storage)
         if found != ours:
             raise StorageRefused(name, "check", "its marker is that of another drive or backend")
+
+    def probe(self, name: str) -> None:
+        """Looks now whether a backend can be used: its marker, and a small object stored, read and deleted.
+
+        Raises StorageError, and what reading the records raises.
+        """
+        self.check(name)
+        self._storages[name].probe()
 
     def close(self) -> None:
         for storage in self._storages.values():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simpledrive.errors import Invalid
-from simpledrive.ids import flaw, name_of, unprintable, uuid7
+from simpledrive.ids import flaw, name_of, unprintable
 
 MAX_NAME = 1024
 MAX_TYPE = 255
@@ -32,10 +32,8 @@ class Description:
     metadata: Mapping[str, str]
 
 
-def of(
-    id: str | None, filename: str | None, content_type: str | None, metadata: Mapping[str, str]
-) -> Description:
-    """The description, completed: an id if there is none, a name from the id, a type from the name.
+def of(id: str, filename: str | None, content_type: str | None, metadata: Mapping[str, str]) -> Description:
+    """The description, completed: a name from the id, a type from the name.
 
     Raises Invalid with every field that is not acceptable.
     """
@@ -45,7 +43,6 @@ def of(
         if why is not None:
             problems.append((field, why))
 
-    id = str(uuid7()) if id is None else id
     check("id", flaw(id))
     if filename:
         check("filename", _too_long(filename, MAX_NAME) or unprintable(filename))

@@ -9,12 +9,14 @@
     │   │   └── DigestMismatch  is not what was announced
     │   ├── Invalid             readable, but a field is not acceptable
     │   ├── NotSignedIn         no credential, or not a valid one
+    │   │   └── InvalidToken    a credential that is wrong, revoked or expired
     │   ├── Forbidden           a valid credential that may not do this
     │   ├── BlobNotFound        no such blob, as far as this caller may know
     │   ├── BlobExists          the id is taken
     │   ├── PreconditionFailed  the blob is not the one the caller named by its ETag
     │   ├── RangeNotSatisfiable the range begins past the end
     │   ├── KeyNotFound         no such key, as far as this caller may know
+    │   ├── KeyExists           a key was made by the same form before
     │   ├── KeyReused           an Idempotency-Key that stands for another request
     │   ├── QuotaExceeded       more bytes than the caller's key may still store
     │   ├── TooMany             more requests than the limits allow
@@ -75,6 +77,10 @@ class NotSignedIn(RequestError):
     """No credential, or not a valid one."""
 
 
+class InvalidToken(NotSignedIn):
+    """A credential that is none here, or no longer one. Never tells which."""
+
+
 class Forbidden(RequestError):
     """A valid credential that may not do this. Never tells whether the blob exists."""
 
@@ -101,6 +107,10 @@ class RangeNotSatisfiable(RequestError):
 
 class KeyNotFound(RequestError):
     """No such API key, as far as this caller may know."""
+
+
+class KeyExists(RequestError):
+    """A key with this id was made before; nothing was changed, and that key is not shown again."""
 
 
 class KeyReused(RequestError):

@@ -8,6 +8,7 @@ import os
 import time
 import unicodedata
 import uuid
+from datetime import UTC, datetime
 
 MAX_ID = 1024
 
@@ -19,6 +20,16 @@ def uuid7() -> uuid.UUID:
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return uuid.UUID(int=value)
+
+
+def made_at(id: uuid.UUID) -> datetime:
+    """When a UUIDv7 was made."""
+    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)
+
+
+def made_below(prefix: str) -> str:
+    """An id for a blob that came without one: a UUIDv7, below the prefix of whoever brings it."""
+    return prefix + str(uuid7())
 
 
 def flaw(id: str) -> str | None:

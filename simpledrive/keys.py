@@ -12,18 +12,26 @@ import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import audit
-from simpledrive.errors import DriveError, Forbidden, Invalid, KeyNotFound, NotSignedIn
-from simpledrive.ids import unprintable, uuid7
+from simpledrive.errors import (
+    DriveError,
+    Forbidden,
+    Invalid,
+    InvalidToken,
+    KeyExists,
+    KeyNotFound,
+    NotSignedIn,
+)
+from simpledrive.ids import MAX_ID, unprintable, uuid7
 from simpledrive.models import ApiKey, now
-from simpledrive.rights import ALL, SCOPES, Caller, Origin, Scope
-from simpledrive.sql import Database, affected
+from simpledrive.rights import ALL, ANYBODY, SCOPES, Caller, Origin, Scope
+from simpledrive.sql import Database, affected, insert
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +42,10 @@ USED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class NewKey:
-    """What is asked of a key that is to be made. What is None is as the maker has it himself."""
+    """What is asked of a key that is to be made. What is None is as the maker has it himself.
+
+    `id` is a UUID that stands for the asking, however often it is sent; None: each time is another.
+    """
 
     name: str
     description: str = ""
@@ -44,6 +55,7 @@ class NewKey:
     max_bytes: int | None = None
     quota_bytes: int | None = None
     expires_at: datetime | None = None
+    id: str | None = None
 
 
 class Keys:
@@ -59,12 +71,13 @@ class Keys:
         self._digest = _digest(api_token)
         # Not the digest itself: this goes into sessions and records.
         self._first = Caller("API_TOKEN", _digest("key id " + self._digest)[:32], ALL)
-        self._anonymous = Caller("anonymous", "anonymous", anonymous) if anonymous else None
+        self._anonymous = Caller(ANYBODY, ANYBODY, anonymous) if anonymous else None
+        self._noted: dict[str, datetime] = {}
 
     # --- Who is asking
 
     def verify(self, credential: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
-        """The caller that this credential stands for. Raises NotSignedIn."""
+        """The caller that this credential stands for. Raises InvalidToken."""
         presented = _digest(credential)
         if hmac.compare_digest(presented, self._digest):
             return replace(self._first, origin=origin)
@@ -72,7 +85,7 @@ class Keys:
         return self._caller(ApiKey.digest == presented, origin, "This key is not valid here.")
 
     def named(self, key_id: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
-        """The caller whose session began with this key, while that key still counts. Raises NotSignedIn."""
+        """The caller whose session began with this key, while that key still counts. Raises InvalidToken."""
         if hmac.compare_digest(key_id.encode(), self._first.key_id.encode()):
             return replace(self._first, origin=origin)
         return self._caller(ApiKey.id == key_id, origin, "The key of this session is no longer valid.")
@@ -87,14 +100,17 @@ class Keys:
         query = select(ApiKey).where(there)  # type: ignore[arg-type]
         key = self._database.read(lambda session: session.scalars(query).one_or_none())
         if key is None or key.revoked_at is not None or (key.expires_at and key.expires_at <= now()):
-            raise NotSignedIn(why)
+            raise InvalidToken(why)
         self._note_use(key)
         return replace(rights_of(key), origin=origin)
 
     def _note_use(self, key: ApiKey) -> None:
         moment = now()
-        if key.last_used_at is not None and moment - key.last_used_at < USED_EVERY:
+        # Tried or done, in this process or another: requests do not queue for it while the database is busy.
+        noted = max(filter(None, (key.last_used_at, self._noted.get(key.id))), default=None)
+        if noted is not None and moment - noted < USED_EVERY:
             return
+        self._noted[key.id] = moment
         stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - USED_EVERY)
         used = update(ApiKey).where(ApiKey.id == key.id, stale).values(last_used_at=moment)
         try:
@@ -107,7 +123,7 @@ class Keys:
     def issue(self, caller: Caller, new: NewKey) -> tuple[ApiKey, str]:
         """A key that may do no more than its maker, and the credential itself: the only time it is seen.
 
-        Raises Forbidden, and Invalid with every field that is not acceptable.
+        Raises Forbidden, KeyExists, and Invalid with every field that is not acceptable.
         """
         caller.require("admin")
         if caller.quota_bytes is not None:
@@ -118,8 +134,12 @@ class Keys:
             raise Forbidden(f"The key {caller.name} can only make keys that may do no more than itself.")
 
         def work(session: Session) -> None:
-            session.merge(key)
-            audit.note(session, caller, "key.created", key.id, name=key.name)
+            row = {column.key: getattr(key, column.key) for column in inspect(ApiKey).column_attrs}
+            added = insert(session, ApiKey).values(row).on_conflict_do_nothing().returning(ApiKey.id)
+            if session.scalar(added) is not None:
+                audit.note(session, caller, "key.created", key.id, name=key.name)
+            elif session.scalar(select(ApiKey.digest).where(ApiKey.id == key.id)) != key.digest:
+                raise KeyExists("This key was made before, and is shown only once.")
 
         self._database.write(work)
         return key, credential
@@ -127,7 +147,8 @@ class Keys:
     def all(self, caller: Caller) -> list[ApiKey]:
         """The keys that may do no more than the caller, oldest first; revoked ones too."""
         caller.require("admin")
-        keys = self._database.read(lambda session: session.scalars(select(ApiKey).order_by(ApiKey.id)).all())
+        oldest_first = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
+        keys = self._database.read(lambda session: session.scalars(oldest_first).all())
         return [key for key in keys if caller.covers(rights_of(key))]
 
     def get(self, caller: Caller, key_id: str) -> ApiKey:
@@ -167,8 +188,9 @@ class Keys:
 
     def _row(self, caller: Caller, new: NewKey, digest: str) -> ApiKey:
         problems: list[tuple[str, str]] = []
-        scopes = sorted(caller.scopes if new.scopes is None else set(new.scopes))
+        scopes = caller.scopes if new.scopes is None else set(new.scopes)
         backends = caller.backends if new.backends is None else list(dict.fromkeys(new.backends))
+        usable = self._backends if caller.backends is None else self._backends & set(caller.backends)
         if not new.name.strip() or len(new.name) > MAX_NAME:
             problems.append(("name", f"A name has 1 to {MAX_NAME} characters."))
         for field, text in (
@@ -180,23 +202,27 @@ class Keys:
                 problems.append((field, why))
         if len(new.description) > MAX_NAME * 5:
             problems.append(("description", f"A description has at most {MAX_NAME * 5} characters."))
-        if not scopes or not set(scopes) <= set(SCOPES):
+        if not scopes or not scopes <= ALL:
             problems.append(("scopes", f"Scopes are one or more of {', '.join(SCOPES)}."))
-        if backends is not None and (not backends or not set(backends) <= self._backends):
-            problems.append(("backends", f"Backends are one or more of {', '.join(sorted(self._backends))}."))
+        if len(new.prefix or "") > MAX_ID:
+            problems.append(
+                ("prefix", f"An id has at most {MAX_ID} characters, and so has what it begins with.")
+            )
+        if new.backends is not None and not (backends and set(backends) <= usable):
+            problems.append(("backends", f"Backends are one or more of {', '.join(sorted(usable))}."))
         for field, value in (("max_bytes", new.max_bytes), ("quota_bytes", new.quota_bytes)):
             if value is not None and not 0 <= value < 1 << 63:
                 problems.append((field, "This is not a number of bytes."))
-        if new.expires_at is not None and new.expires_at <= now():
-            problems.append(("expires_at", "This is in the past."))
+        if (why := _no_end(new.expires_at)) is not None:
+            problems.append(("expires_at", why))
         if problems:
             raise Invalid(*problems)
         return ApiKey(
-            id=str(uuid7()),
+            id=new.id or str(uuid7()),
             digest=digest,
             name=new.name.strip(),
             description=new.description,
-            scopes=scopes,
+            scopes=[scope for scope in SCOPES if scope in scopes],
             prefix=caller.prefix if new.prefix is None else new.prefix,
             backends=None if backends is None else list(backends),
             max_bytes=caller.max_bytes if new.max_bytes is None else new.max_bytes,
@@ -204,10 +230,20 @@ class Keys:
             used_bytes=0,
             created_by=caller.key_id,
             created_at=now(),
-            expires_at=caller.expires_at if new.expires_at is None else new.expires_at,
+            expires_at=caller.expires_at if new.expires_at is None else new.expires_at.astimezone(UTC),
             last_used_at=None,
             revoked_at=None,
         )
+
+
+def _no_end(moment: datetime | None) -> str | None:
+    """Why a key cannot end at this moment; None if it can."""
+    if moment is None:
+        return None
+    try:
+        return "This is in the past." if moment.astimezone(UTC) <= now() else None
+    except OverflowError:
+        return "This is further away than time is counted here."
 
 
 def rights_of(key: ApiKey) -> Caller:

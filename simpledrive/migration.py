@@ -15,13 +15,16 @@ from functools import partial
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
+from simpledrive import audit, ids, records
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy, DriveError, IntegrityFault, Invalid, ObjectMissing
-from simpledrive.models import Blob, BlobHistory, Replica, now
+from simpledrive.models import Blob, BlobHistory, Condition, Replica, now
 from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad, release
+from simpledrive.rights import SERVER, Caller
 from simpledrive.sql import ATTEMPTS, Database, affected
 from simpledrive.streams.pieces import Pieces
 from simpledrive.streams.source import Source, drain
+from simpledrive.usage import count
 
 BATCH = 100
 PASSES = 10
@@ -94,6 +97,25 @@ class Migration:
                 yield move
             if not found:
                 break
+
+    def move(self, caller: Caller, id: str, target: str, only: Condition | None = None) -> Blob:
+        """Moves one blob, without its earlier versions, as carefully as `run`. Nothing to do is fine.
+
+        Raises BlobNotFound, Forbidden, Invalid, PreconditionFailed, IntegrityFault, StorageError, Busy.
+        """
+        caller.require("write", id)
+        target = self._backends.chosen(target, caller.backends)
+        for _ in range(ATTEMPTS):
+            blob, replica = self._database.read(lambda session: _blob_and_home(session, id, only))
+            if blob.storage_backend == target:
+                return blob
+            with suppress(ReplicaGone):
+                provided = self._copy(replica, target)
+                with self._replicas.settled(provided):
+                    self._read_back(provided)
+                    move = partial(_move_one, self._replicas, caller, blob, provided, only)
+                    return self._database.write(move)
+        raise Busy("Others keep changing this blob, try again.")
 
     def _listed(self, source: str) -> Iterator[Replica]:
         """What is to be moved, by digest. Not what is stored behind this cursor while it advances."""
@@ -172,24 +194,74 @@ class Migration:
 
         May run twice: the second time there is nothing left to switch.
         """
-        _lock(session, replica.sha256, replica.storage_backend, provided.backend)
-        self._replicas.record(session, provided)
-        if provided.used != provided.key:
-            raise ReplicaGone  # somebody else's copy is there, which nobody has read back
-        there = (Replica.sha256 == replica.sha256, Replica.storage_backend == provided.backend)
-        session.execute(update(Replica).where(*there).values(verified_at=now()))
-        moved = 0
-        for table in (Blob, BlobHistory):
-            here = (table.sha256 == replica.sha256, table.storage_backend == replica.storage_backend)
-            values: dict[str, object] = {"storage_backend": provided.backend}
-            if table is Blob:
-                values["version"] = Blob.version + 1
-            moved += affected(session, update(table).where(*here).values(values))
+        _record_as_read_back(session, self._replicas, provided, replica.storage_backend)
+        there = {"storage_backend": provided.backend}
+        aside = update(BlobHistory).where(*_home(BlobHistory, replica)).values(there)
+        blobs = update(Blob).where(*_home(Blob, replica)).values(there | {"version": Blob.version + 1})
+        ids = session.scalars(blobs.returning(Blob.id)).all()
+        moved = len(ids) + affected(session, aside)
+        count(session, replica.storage_backend, blobs=-len(ids))
+        count(session, provided.backend, blobs=len(ids))
+        places = {"came_from": replica.storage_backend, "went_to": provided.backend}
+        audit.note_each(session, SERVER, "blob.moved", ids, **places)
         release(session, replica.sha256, replica.storage_backend)
         if not moved:
             # All were deleted meanwhile (or this runs for a second time): sweeping looks who needs the copy.
             release(session, replica.sha256, provided.backend)
         return moved
+
+
+def _move_one(
+    replicas: Replicas,
+    caller: Caller,
+    blob: Blob,
+    provided: Provided,
+    only: Condition | None,
+    session: Session,
+) -> Blob:
+    """One transaction: the target's replica is recorded, one home is switched. ReplicaGone: look anew."""
+    _record_as_read_back(session, replicas, provided, blob.storage_backend)
+    found = records.locked(session, blob.id)
+    if found is not None and found.pk == blob.pk and found.storage_backend == provided.backend:
+        return found  # this ran before
+    if found is None or (found.pk, found.storage_backend) != (blob.pk, blob.storage_backend):
+        raise ReplicaGone
+    if only is not None:
+        records.allow(found, only)
+    found.storage_backend, found.version = provided.backend, found.version + 1
+    release(session, blob.sha256, blob.storage_backend)
+    count(session, blob.storage_backend, blobs=-1)
+    count(session, provided.backend, blobs=1)
+    audit.note(
+        session, caller, "blob.moved", blob.id, came_from=blob.storage_backend, went_to=provided.backend
+    )
+    return found
+
+
+def _blob_and_home(session: Session, id: str, only: Condition | None) -> tuple[Blob, Replica]:
+    """A blob and the replica at its home, with its pieces. Raises BlobNotFound, PreconditionFailed."""
+    blob = records.current(session, id) if ids.flaw(id) is None else None
+    if blob is None:
+        raise records.not_found(id)
+    if only is not None:
+        records.allow(blob, only)
+    here = (Replica.sha256 == blob.sha256, Replica.storage_backend == blob.storage_backend)
+    return blob, session.scalars(select(Replica).where(*here).options(undefer(Replica.pieces))).one()
+
+
+def _record_as_read_back(session: Session, replicas: Replicas, provided: Provided, source: str) -> None:
+    """Raises ReplicaGone for somebody else's copy at the target, which nobody has read back."""
+    _lock(session, provided.sha256, source, provided.backend)
+    replicas.record(session, provided)
+    if provided.used != provided.key:
+        raise ReplicaGone
+    there = (Replica.sha256 == provided.sha256, Replica.storage_backend == provided.backend)
+    session.execute(update(Replica).where(*there).values(verified_at=now()))
+
+
+def _home(table: type[Blob] | type[BlobHistory], replica: Replica) -> tuple[ColumnElement[bool], ...]:
+    """The records whose bytes are guaranteed by this replica."""
+    return table.sha256 == replica.sha256, table.storage_backend == replica.storage_backend
 
 
 def _lock(session: Session, sha256: str, *backends: str) -> None:

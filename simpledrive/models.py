@@ -8,6 +8,7 @@ each, and touches replicas in the order (sha256, storage_backend). Requests neve
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -25,7 +26,6 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
-    UniqueConstraint,
     Uuid,
     text,
 )
@@ -137,6 +137,15 @@ SHARED = (
 )
 
 
+NAMED_LIKE_A_UUID = text(
+    "CASE WHEN substr(id, length(id) - 35) LIKE '________-____-____-____-____________' THEN 1 ELSE 0 END > 0"
+)
+"""Of blobs: an index has no others. Who wants to use it says it in these very words.
+
+A comparison, because PostgreSQL takes a LIKE for so rare that it would rather sort all that match.
+"""
+
+
 class Blob(_Described, Base):
     """What a user stores and names. One row a blob."""
 
@@ -146,10 +155,21 @@ class Blob(_Described, Base):
         Index("ix_blob_metadata_replica", "sha256", "storage_backend"),
         Index("ix_blob_metadata_folder", "folder", "id"),
         Index("ix_blob_metadata_backend", "storage_backend", "id"),
+        Index(
+            "ix_blob_metadata_files",
+            "folder",
+            "id",
+            sqlite_where=NAMED_LIKE_A_UUID,
+            postgresql_where=NAMED_LIKE_A_UUID,
+        ),
     )
 
     id: Mapped[str] = mapped_column(BYTEWISE, unique=True)
     folder: Mapped[str] = mapped_column(BYTEWISE)
+
+
+Condition = Callable[[Blob | None], bool]
+"""What must hold of the current blob (None: there is none), asked inside the transaction that changes it."""
 
 
 class BlobHistory(_Described, Base):
@@ -170,7 +190,7 @@ class BlobHistory(_Described, Base):
 
 
 class BackendUsage(Base):
-    """How many replicas and bytes lie at a backend, counted as they come and go.
+    """How many replicas, bytes and blobs there are at a backend, counted as they come and go.
 
     Spread over a few rows a backend, so that concurrent writers do not wait for one another; the sum counts.
     """
@@ -181,6 +201,7 @@ class BackendUsage(Base):
     shard: Mapped[int] = mapped_column(Integer, primary_key=True)
     replicas: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
+    blobs: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
 class ApiKey(Base):
@@ -234,6 +255,16 @@ class Replay(Base):
     created_at: Mapped[Moment]
 
 
+class EndedSession(Base):
+    """A browser's session that was ended before its time, until that time."""
+
+    __tablename__ = "ended_sessions"
+    __table_args__ = (Index("ix_ended_sessions_expires_at", "expires_at"),)
+
+    id: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    expires_at: Mapped[Moment]
+
+
 class AuditEntry(Base):
     """Who did what, when, from where. Appended in the transaction of the deed, never changed."""
 
@@ -255,14 +286,13 @@ class MachineFile(Base):
     """A file of a machine, as it was last announced by PutPlace's contract. One row a file."""
 
     __tablename__ = "machine_files"
-    __table_args__ = (
-        UniqueConstraint("hostname", "filepath"),
-        Index("ix_machine_files_sha256", "sha256"),
-    )
+    __table_args__ = (Index("ix_machine_files_sha256", "sha256", "id"),)
 
     id: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
-    hostname: Mapped[str] = mapped_column(BYTEWISE)
-    filepath: Mapped[str] = mapped_column(BYTEWISE)
+    blob_id: Mapped[str] = mapped_column(BYTEWISE, unique=True)
+    """Under which its bytes are kept, once they are there."""
+    hostname: Mapped[str] = mapped_column(Text)
+    filepath: Mapped[str] = mapped_column(Text)
     ip_address: Mapped[str] = mapped_column(Text)
     sha256: Mapped[str] = mapped_column(BYTEWISE)
     file_size: Mapped[int] = mapped_column(BigInteger)

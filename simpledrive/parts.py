@@ -13,13 +13,21 @@ from simpledrive.backends import Backends
 from simpledrive.config import Settings
 from simpledrive.drive import Drive
 from simpledrive.errors import ConfigurationError
+from simpledrive.files import Files
+from simpledrive.history import History
 from simpledrive.keys import Keys
 from simpledrive.listing import Listing
+from simpledrive.machines import Machines
+from simpledrive.metrics import observe_operation
 from simpledrive.migration import Migration
 from simpledrive.models import DriveRow, Replica
+from simpledrive.probes import Probes
+from simpledrive.quotas import Quotas
 from simpledrive.replicas import Replicas
 from simpledrive.rights import Scope
+from simpledrive.sessions import Sessions
 from simpledrive.sql import Database
+from simpledrive.storage.measured import MeasuredStorage
 from simpledrive.storage.registry import build as build_storage
 from simpledrive.streams.staging import Staging
 from simpledrive.sweeper import Sweeper
@@ -43,13 +51,18 @@ class Parts:
     backends: Backends
     staging: Staging
     keys: Keys
+    sessions: Sessions
     audit: Audit
     drive: Drive
     counters: Counters
     listing: Listing
+    history: History
+    files: Files
+    machines: Machines
     migration: Migration
     upkeep: Upkeep
     sweeper: Sweeper
+    probes: Probes
 
 
 def build(settings: Settings, engine: Engine) -> Parts:
@@ -58,7 +71,10 @@ def build(settings: Settings, engine: Engine) -> Parts:
     Raises ConfigurationError for a backend of an unknown kind or with unacceptable options.
     """
     database = Database(engine)
-    storages = {name: build_storage(name, options) for name, options in settings.backends.items()}
+    storages = {
+        name: MeasuredStorage(build_storage(name, options), observe_operation)
+        for name, options in settings.backends.items()
+    }
     backends = Backends(
         storages,
         settings.storage_backend,
@@ -76,19 +92,26 @@ def build(settings: Settings, engine: Engine) -> Parts:
         orphan_age=orphan_age,
         history=timedelta(days=settings.history_days),
     )
+    drive = Drive(database, backends, replicas, staging, Quotas(database), settings.max_blob_bytes or None)
+    keys = Keys(database, settings.secret("api_token"), storages, ANONYMOUS[settings.anonymous_access])
     return Parts(
         settings=settings,
         database=database,
         backends=backends,
         staging=staging,
-        keys=Keys(database, settings.secret("api_token"), storages, ANONYMOUS[settings.anonymous_access]),
+        keys=keys,
+        sessions=Sessions(database, keys),
         audit=Audit(database),
-        drive=Drive(database, backends, replicas, staging),
+        drive=drive,
         counters=Counters(database, backends),
         listing=Listing(database),
+        history=History(database, timedelta(days=settings.history_days)),
+        files=Files(database, drive),
+        machines=Machines(database, drive),
         migration=Migration(database, backends, replicas),
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
+        probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),
     )
 
 

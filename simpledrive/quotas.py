@@ -50,7 +50,7 @@ class Quotas:
             yield None
             return
         if size > caller.quota_bytes:
-            raise TooLarge(f"The quota of the key {caller.name} is {caller.quota_bytes} bytes in all.")
+            raise refusal(caller, caller.quota_bytes)
         mark = uuid7()
         self._database.write(lambda session: _reserve(session, caller, mark, size))
         try:
@@ -63,6 +63,20 @@ class Quotas:
             self._database.write(lambda session: _delete(session, mark))
         except DriveError as error:
             log.warning("a reservation stays until it expires: %s", error)
+
+
+def refusal(caller: Caller, left: int) -> TooLarge | QuotaExceeded:
+    """Why more than what is left of a quota is not stored: it never fits, or not beside what there is."""
+    if left >= (caller.quota_bytes or 0):
+        return TooLarge(f"The quota of the key {caller.name} is {caller.quota_bytes} bytes in all.")
+    return QuotaExceeded(
+        f"Of {caller.quota_bytes} bytes that the key {caller.name} may store, {max(left, 0)} are left."
+    )
+
+
+def expire(session: Session) -> None:
+    """Forgets reservations that nobody ended, and that no longer hold anything."""
+    session.execute(delete(Reservation).where(Reservation.expires_at < now()))
 
 
 def charge(session: Session, caller: Caller, size: int, reservation: UUID | None = None) -> None:
@@ -85,7 +99,8 @@ def _reserve(session: Session, caller: Caller, mark: UUID, size: int) -> None:
     )
     if session.get(Reservation, mark) is not None:
         return
-    _refuse_beyond(_left(session, caller), caller, size)
+    if size > (left := _left(session, caller)):
+        raise refusal(caller, left)
     session.add(Reservation(id=mark, key_id=caller.key_id, bytes=size, expires_at=now() + LIFETIME))
 
 
@@ -93,7 +108,8 @@ def _charge(session: Session, caller: Caller, size: int, reservation: UUID | Non
     _lock(session, caller)
     if reservation is not None:
         _delete(session, reservation)
-    _refuse_beyond(_left(session, caller), caller, size)
+    if size > (left := _left(session, caller)):
+        raise refusal(caller, left)
     there = ApiKey.id == caller.key_id
     session.execute(update(ApiKey).where(there).values(used_bytes=ApiKey.used_bytes + size))
 
@@ -110,13 +126,6 @@ def _left(session: Session, caller: Caller) -> int:
     live = (Reservation.key_id == caller.key_id, Reservation.expires_at >= now())
     reserved = session.scalar(select(func.coalesce(func.sum(Reservation.bytes), 0)).where(*live)) or 0
     return (caller.quota_bytes or 0) - used - int(reserved)
-
-
-def _refuse_beyond(left: int, caller: Caller, size: int) -> None:
-    if size > left:
-        raise QuotaExceeded(
-            f"Of {caller.quota_bytes} bytes that the key {caller.name} may store, {max(left, 0)} are left."
-        )
 
 
 def _delete(session: Session, mark: UUID) -> int:

@@ -80,6 +80,14 @@ class Replicas:
         unsound = known.storage_key if known is not None else None
         return Provided(source.sha256, backend, key, pieces, fresh=True, instead_of=unsound)
 
+    def found(self, sha256: str, backend: str) -> Provided | None:
+        """The bytes at that backend if they are there already, sound; None if not. Raises StorageError."""
+        known = self.find(sha256, backend)
+        if known is None or known.bad_at is not None or not self._holds(known):
+            return None
+        # Its sums stay where they are: half a megabyte for a large blob, and nobody records them anew.
+        return Provided(sha256, backend, known.storage_key, Pieces(known.size, b""), fresh=False)
+
     def find(self, sha256: str, backend: str) -> Replica | None:
         return self._database.read(lambda session: session.get(Replica, (sha256, backend)))
 
@@ -129,7 +137,7 @@ class Replicas:
         replica = None
         while replica is None:
             if provided.fresh and _insert(session, provided):
-                count(session, provided.backend, 1, provided.pieces.size)
+                count(session, provided.backend, replicas=1, size=provided.pieces.size)
                 provided.used = provided.key
                 return
             replica = session.scalar(

@@ -15,6 +15,7 @@ from simpledrive.errors import Forbidden
 
 Scope = Literal["read", "write", "delete", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+ANYBODY = "anonymous"
 ALL: frozenset[Scope] = frozenset(SCOPES)
 
 
@@ -52,6 +53,17 @@ class Caller:
             raise Forbidden(f"The key {self.name} lacks the scope {scope}.")
         if id and not id.startswith(self.prefix):
             raise Forbidden(f"The key {self.name} is confined to ids that begin with its prefix.")
+
+    def require_everywhere(self, scope: Scope) -> None:
+        """The same for what concerns the drive as a whole, which a key confined to a prefix may not see."""
+        self.require(scope)
+        if self.prefix:
+            raise Forbidden(f"The key {self.name} is confined to ids that begin with its prefix.")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this is one caller, and not anybody who comes without a credential."""
+        return self.key_id != ANYBODY
 
     def covers(self, other: Caller) -> bool:
         """Whether the other may do nothing that this one may not."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable
+from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable, Invalid
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ PATIENCE = 10
 
 REPEATABLE = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 FULL = {"53100", "53200"}  # disk full, out of memory
+TOO_LONG_TO_INDEX = "54000"  # program limit exceeded; a third of a page, and only what cannot be compressed
 OUT_OF_REACH = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR,
@@ -196,6 +197,9 @@ class Database:
             except DBAPIError as error:
                 if _full(error):
                     raise DatabaseFull("The database has no room left.") from error
+                if _state(error) == TOO_LONG_TO_INDEX:
+                    why = "PostgreSQL cannot index an id of so many bytes. Up to 1,300 in UTF-8 always fit."
+                    raise Invalid(("id", why)) from error
                 if _sqlite_code(error) in OUT_OF_REACH:
                     raise DatabaseUnavailable("The database file cannot be used.") from error
                 if not (_lost(error) or _repeatable(error)):

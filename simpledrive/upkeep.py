@@ -15,6 +15,7 @@ from datetime import timedelta
 from sqlalchemy import delete, exists, select, update
 from sqlalchemy.orm import Session
 
+from simpledrive import quotas, replays, sessions
 from simpledrive.backends import Backends
 from simpledrive.errors import StorageError
 from simpledrive.models import Blob, BlobHistory, DriveRow, Replica, now
@@ -70,6 +71,9 @@ class Upkeep:
         swept = Swept()
         ready = self._ready(swept)
         swept.expired = self._expire_history()
+        self._database.write(replays.expire)
+        self._database.write(sessions.expire)
+        self._database.write(quotas.expire)
         self._sweep_replicas(set(ready), swept)
         swept.leftovers += self._staging.clean()
         for storage in ready.values():
@@ -106,12 +110,20 @@ class Upkeep:
 
     def _expire_batch(self, session: Session) -> int:
         rows = session.execute(
-            select(BlobHistory.pk, BlobHistory.sha256, BlobHistory.storage_backend)
+            select(
+                BlobHistory.pk,
+                BlobHistory.sha256,
+                BlobHistory.storage_backend,
+                BlobHistory.owner,
+                BlobHistory.size,
+            )
             .where(BlobHistory.put_aside_at < now() - self._history)
             .limit(BATCH)
         ).all()
         for sha256, backend in sorted({(row.sha256, row.storage_backend) for row in rows}):
             release(session, sha256, backend)
+        for owner in {row.owner for row in rows}:
+            quotas.refund(session, owner, sum(row.size for row in rows if row.owner == owner))
         session.execute(delete(BlobHistory).where(BlobHistory.pk.in_([row.pk for row in rows])))
         return len(rows)
 
@@ -155,7 +167,7 @@ class Upkeep:
                 continue
             gone.append(row)
             session.delete(row)
-            count(session, row.storage_backend, -1, -row.size)
+            count(session, row.storage_backend, replicas=-1, size=-row.size)
         return [(row.storage_backend, row.storage_key) for row in gone]
 
     def _sweep_orphans(self, storage: Storage, force: bool, swept: Swept) -> None:

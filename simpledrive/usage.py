@@ -1,12 +1,13 @@
 """How much lies at each backend: counted as it comes and goes, never summed up.
 
-Whoever adds or removes a replica says so by `count`; when that is written is decided here alone.
+Whoever adds or removes a replica or a blob says so by `count`; when that is written is decided here alone.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -20,14 +21,24 @@ SHARDS = 16
 COUNTED = "counted"
 
 
+class Counts(NamedTuple):
+    """Contents kept at a backend, their bytes, and the blobs whose home it is."""
+
+    replicas: int
+    bytes: int
+    blobs: int
+
+
+NONE = Counts(0, 0, 0)
+
+
 @dataclass(frozen=True)
 class Usage:
-    """What lies at a backend: how many replicas, how many bytes."""
+    """What lies at a backend; `counts` is None where that is not for this caller to know."""
 
     backend: str
     kind: str
-    replicas: int
-    bytes: int
+    counts: Counts | None
 
 
 class Counters:
@@ -37,44 +48,51 @@ class Counters:
         self._database, self._backends = database, backends
 
     def usage(self, caller: Caller) -> list[Usage]:
-        """What lies at each backend: the configured ones first, default before all. Raises Forbidden."""
+        """What lies at each backend: the configured ones first, default before all. Raises Forbidden.
+
+        Who is confined to a prefix is told no amounts: they would tell what others store, and, by not
+        growing, that others have these very bytes already.
+        """
         caller.require("read")
+        if caller.prefix:
+            names = sorted(self._backends, key=lambda name: (name != self._backends.default, name))
+            return [Usage(name, self._backends.kind(name), None) for name in names]
         held = self._database.read(_sums)
-        gone = sorted(name for name, (replicas, _) in held.items() if replicas and name not in self._backends)
+        gone = sorted(name for name in held if held[name].replicas and name not in self._backends)
         names = sorted([*self._backends, *gone], key=lambda name: name != self._backends.default)
-        return [Usage(name, self._backends.kind(name), *held.get(name, (0, 0))) for name in names]
+        return [Usage(name, self._backends.kind(name), held.get(name, NONE)) for name in names]
 
 
-def count(session: Session, backend: str, replicas: int, size: int) -> None:
+def count(session: Session, backend: str, *, replicas: int = 0, size: int = 0, blobs: int = 0) -> None:
     """Adds to what is known to lie at a backend, in the last statements of this transaction.
 
     Last, because everybody writes these few rows: who waited for something else while holding one would
     sooner or later wait for somebody who waits for it.
     """
-    counted: dict[str, tuple[int, int]] | None = session.info.get(COUNTED)
+    counted: dict[str, Counts] | None = session.info.get(COUNTED)
     if counted is None:
         counted = session.info[COUNTED] = {}
         lastly(session, _write)
-    before = counted.get(backend, (0, 0))
-    counted[backend] = before[0] + replicas, before[1] + size
+    before = counted.get(backend, NONE)
+    counted[backend] = Counts(before.replicas + replicas, before.bytes + size, before.blobs + blobs)
 
 
 def _write(session: Session) -> None:
-    for backend, (replicas, size) in sorted(session.info[COUNTED].items()):
+    for backend, counts in sorted(session.info[COUNTED].items()):
         shard = random.randrange(SHARDS)  # noqa: S311 (no secret)
-        values = {"storage_backend": backend, "shard": shard, "replicas": replicas, "bytes": size}
+        added = counts._asdict()
         session.execute(
             insert(session, BackendUsage)
-            .values(values)
+            .values({"storage_backend": backend, "shard": shard, **added})
             .on_conflict_do_update(
                 index_elements=["storage_backend", "shard"],
-                set_={"replicas": BackendUsage.replicas + replicas, "bytes": BackendUsage.bytes + size},
+                set_={name: getattr(BackendUsage, name) + value for name, value in added.items()},
             )
         )
 
 
-def _sums(session: Session) -> dict[str, tuple[int, int]]:
-    """By backend, configured or not: replicas and bytes."""
-    columns = (BackendUsage.storage_backend, func.sum(BackendUsage.replicas), func.sum(BackendUsage.bytes))
-    rows = session.execute(select(*columns).group_by(BackendUsage.storage_backend)).all()
-    return {name: (int(replicas), int(size)) for name, replicas, size in rows}
+def _sums(session: Session) -> dict[str, Counts]:
+    """By backend, configured or not."""
+    sums = [func.sum(getattr(BackendUsage, name)) for name in Counts._fields]
+    query = select(BackendUsage.storage_backend, *sums).group_by(BackendUsage.storage_backend)
+    return {name: Counts(*map(int, counts)) for name, *counts in session.execute(query).all()}

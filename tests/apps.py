@@ -15,12 +15,15 @@ from simpledrive.start import prepare
 
 TOKEN = "token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
+UNLIMITED = {"rate_limit": "none", "rate_limit_address": "none", "failed_sign_ins": "none"}
+"""All tests come from one address, many of them with wrong keys. Those of the limits say which they want."""
 
 
 def settings_for(folder: Path, **overrides: object) -> config.Settings:
     """Settings of a drive of its own below `folder`, untouched by the environment of the tests."""
-    given = {"api_token": TOKEN, "secret_key": "key-for-tests", "app_env": "testing", "sweep_interval": 0}
-    return config.load({}, folder=folder, overrides=given | overrides)
+    given = {"api_token": TOKEN, "secret_key": "key-for-tests", "app_env": "testing"}
+    given |= {"sweep_interval": 0, "probe_interval": 0}
+    return config.load({}, folder=folder, overrides=given | UNLIMITED | overrides)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.postgres",
     "tests.apps",
     "tests.servers",
+    "tests.redis_server",
     "tests.browser",
     "tests.visitors",
 ]

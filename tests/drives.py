@@ -8,9 +8,8 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 
 from simpledrive.drive import NewBlob
-from simpledrive.models import BackendUsage, Blob, BlobHistory, Replica, now
+from simpledrive.models import BackendUsage, Blob, BlobHistory, Condition, Replica, now
 from simpledrive.parts import Parts
-from simpledrive.records import Condition
 from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import new_key
 from simpledrive.storage.chunks import blob_data, blob_object
@@ -87,12 +86,17 @@ def check(parts: Parts) -> None:
     counted = select(
         BackendUsage.storage_backend, func.sum(BackendUsage.replicas), func.sum(BackendUsage.bytes)
     )
-    real, known = parts.database.read(
+    homes = select(Blob.storage_backend, func.count())
+    blobs = select(BackendUsage.storage_backend, func.sum(BackendUsage.blobs))
+    real, known, living, living_known = parts.database.read(
         lambda session: (
             session.execute(sums.group_by(Replica.storage_backend)).all(),
             session.execute(counted.group_by(BackendUsage.storage_backend)).all(),
+            session.execute(homes.group_by(Blob.storage_backend)).all(),
+            session.execute(blobs.group_by(BackendUsage.storage_backend)).all(),
         )
     )
+    assert {name: int(n) for name, n in living_known if n} == dict(living), "the blobs are not counted right"
     assert {name: (int(n), int(size)) for name, n, size in known if n or size} == {
         name: (int(n), int(size)) for name, n, size in real
     }, "the counters are not the sums"

@@ -59,8 +59,16 @@ def _tmpfs() -> str | None:
     return None
 
 
+def _openssl() -> str | None:
+    return None if shutil.which("openssl") else "openssl is not installed"
+
+
 def _procfs() -> str | None:
     return None if Path("/proc/self/clear_refs").exists() else "there is no /proc to measure memory by"
+
+
+def _redis() -> str | None:
+    return None if shutil.which("redis-server") else "redis-server is not installed"
 
 
 MISSING: dict[str, Callable[[], str | None]] = {
@@ -68,7 +76,9 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "strace": _strace,
     "chromium": _chromium,
     "procfs": _procfs,
+    "openssl": _openssl,
     "tmpfs": _tmpfs,
+    "redis": _redis,
 }
 """Each name, and what answers why the machine lacks it (None: it has it)."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.apps import TOKEN
+from tests.apps import TOKEN, UNLIMITED
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30
@@ -29,6 +29,7 @@ class Server:
         self.log = folder / "server.log"
         self.environ = {name: os.environ[name] for name in INHERITED if name in os.environ}
         given = {"HOST": "127.0.0.1", "PORT": 0, "API_TOKEN": TOKEN, "INSTANCE_PATH": folder / "instance"}
+        given |= {name.upper(): value for name, value in UNLIMITED.items()}
         self.environ |= {name: str(value) for name, value in (given | settings).items()}
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""

@@ -9,15 +9,17 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from simpledrive.errors import Invalid
 from simpledrive.http.connection import PORTION
 from simpledrive.ids import after_prefix
-from simpledrive.listing import FolderPage
+from simpledrive.listing import Filter, FolderPage
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from tests.apps import BEARER
+from tests.drives import digest_of, keep
 from tests.problems import assert_problem
 
 
@@ -181,7 +183,7 @@ def test_cursors_carry_ids_of_every_kind(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", ["0", "-1", "1001", "abc", "", " 1", "1.5", "1e2", "٣", "9" * 5000, "+5", "0x10"]
+    "limit", ["0", "-1", "1001", "abc", " 1", "1.5", "1e2", "٣", "9" * 5000, "+5", "0x10"]
 )
 def test_a_limit_out_of_range_is_422(api: FlaskClient, limit: str) -> None:
     assert_problem(api.get("/v1/blobs", query_string={"limit": limit}), 422, "invalid", "limit")
@@ -246,7 +248,7 @@ def test_a_caller_sees_no_more_than_his_prefix(parts: Parts, api: FlaskClient) -
     confined = Caller("somebody", "", SERVER.scopes, prefix="mine/")
 
     def listed(prefix: str) -> list[str]:
-        return [blob.id for blob in parts.listing.page(confined, prefix).blobs]
+        return [blob.id for blob in parts.listing.page(confined, Filter(prefix)).blobs]
 
     assert listed("") == listed("m") == listed("mine/") == ["mine/", "mine/a", "mine/b/c"]
     assert listed("mine/b") == ["mine/b/c"]
@@ -266,3 +268,136 @@ def test_a_page_is_ascii_json_whatever_the_ids(api: FlaskClient) -> None:
     answer = page(api)
     assert answer.data.isascii()
     assert json.loads(answer.data)["items"][0]["id"] == "ü\u2028</script>"
+
+
+# --- Filters
+
+
+def keep_assorted(client: FlaskClient) -> None:
+    for id, data, kind in (
+        ("docs/plan.txt", b"a plan", "text/plain; charset=utf-8"),
+        ("docs/Photo.PNG", b"12345678", "image/png"),
+        ("music/song.mp3", b"", "audio/mpeg"),
+        ("100%_sure.txt", b"abc", "text/plain"),
+    ):
+        answer = client.put(f"/v1/content/{quote(id)}", data=data, content_type=kind)
+        assert answer.status_code == 201
+    assert client.patch("/v1/blobs/music/song.mp3", json={"filename": "Näkki.mp3"}).status_code == 200
+    assert client.patch("/v1/blobs/docs/plan.txt", json={"storage_backend": "database"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"q": "PLAN"}, ["docs/plan.txt"]),
+        ({"q": "photo.png"}, ["docs/Photo.PNG"]),
+        ({"q": "kki.m"}, ["music/song.mp3"]),
+        ({"q": "%_s"}, ["100%_sure.txt"]),
+        ({"q": "l_n"}, []),
+        ({"q": "a\x00"}, []),
+        ({"storage_backend": "database"}, ["docs/plan.txt"]),
+        ({"storage_backend": "nowhere"}, []),
+        ({"content_type": "text/plain"}, ["100%_sure.txt", "docs/plan.txt"]),
+        ({"content_type": "TEXT/"}, ["100%_sure.txt", "docs/plan.txt"]),
+        ({"content_type": "text/plai"}, []),
+        ({"content_type": "image/"}, ["docs/Photo.PNG"]),
+        ({"sha256": digest_of(b"abc").upper()}, ["100%_sure.txt"]),
+        ({"min_size": 6}, ["docs/Photo.PNG", "docs/plan.txt"]),
+        ({"min_size": 3, "max_size": 6}, ["100%_sure.txt", "docs/plan.txt"]),
+        ({"max_size": 0}, ["music/song.mp3"]),
+        ({"created_after": "2000-01-01T00:00:00Z", "prefix": "music/"}, ["music/song.mp3"]),
+        ({"created_after": "2999-01-01"}, []),
+        ({"created_before": "2000-01-01T00:00:00+05:00"}, []),
+        ({"created_before": "2999-01-01T00:00:00 01:00", "q": "plan"}, ["docs/plan.txt"]),
+        ({"q": "", "min_size": "", "limit": "", "max_size": 3}, ["100%_sure.txt", "music/song.mp3"]),
+    ],
+)  # fmt: skip
+def test_a_filter_finds_what_it_says(
+    client: FlaskClient, query: dict[str, object], expected: list[str]
+) -> None:
+    keep_assorted(client)
+    assert ids(page(client, **query)) == expected
+    one_by_one = chain.from_iterable(walk(client, **query | {"limit": 1}))
+    assert list(one_by_one) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ({"min_size": "many"}, ["min_size"]),
+        ({"min_size": "-1", "max_size": "1" * 30}, ["min_size", "max_size"]),
+        ({"created_after": "yesterday"}, ["created_after"]),
+        ({"created_before": "0001-01-01T00:00:00+14:00"}, ["created_before"]),
+        ({"delimiter": "-"}, ["delimiter"]),
+        ({"limit": "0"}, ["limit"]),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_422(
+    client: FlaskClient, query: dict[str, str], fields: list[str]
+) -> None:
+    assert_problem(client.get("/v1/blobs", query_string=query), 422, "invalid", *fields)
+
+
+# --- One level of folders
+
+
+def level(client: FlaskClient, **query: object) -> tuple[list[str], list[str]]:
+    answer = page(client, delimiter="/", **query)
+    return ids(answer), answer.json["prefixes"]
+
+
+def test_a_delimiter_gathers_what_lies_deeper(client: FlaskClient) -> None:
+    store(client, "a", "b/1", "b/2", "b/c/3", "d", "e//f", "/lead", "/", "g/")
+    assert level(client) == (["a", "d"], ["/", "b/", "e/", "g/"])
+    assert level(client, prefix="b/") == (["b/1", "b/2"], ["b/c/"])
+    assert level(client, prefix="b") == ([], ["b/"])
+    assert level(client, prefix="e/") == ([], ["e//"])
+    assert level(client, prefix="g/") == (["g/"], [])
+    assert level(client, prefix="/") == (["/", "/lead"], [])
+    assert level(client, prefix="nothing/") == ([], [])
+
+
+def test_levels_come_in_pages_of_both(client: FlaskClient) -> None:
+    store(client, "a", "b/1", "b/2", "c", "d/1", "d/2", "d/3", "e")
+    seen: list[str] = []
+    cursor = ""
+    for size in (2, 2, 1):
+        answer = page(client, delimiter="/", limit=2, cursor=cursor)
+        assert len(answer.json["items"]) + len(answer.json["prefixes"]) == size
+        seen += sorted(ids(answer) + answer.json["prefixes"])
+        cursor = answer.json["next_cursor"]
+    assert (seen, cursor) == (["a", "b/", "c", "d/", "e"], None)
+
+
+def test_a_level_jumps_over_what_lies_in_its_folders(client: FlaskClient, any_app: Flask) -> None:
+    store(client, *(f"{folder}/{number:03}" for folder in "abc" for number in range(30)), "z")
+    statements: list[str] = []
+    parts: Parts = any_app.extensions["simpledrive"]
+    event.listen(parts.database.engine, "before_cursor_execute", lambda *a: statements.append(a[2]))
+    assert level(client, limit=10) == (["z"], ["a/", "b/", "c/"])
+    assert len([text for text in statements if "blob_metadata" in text]) == 5
+
+
+def test_a_level_shows_only_folders_with_what_is_wanted(client: FlaskClient) -> None:
+    keep_assorted(client)
+    assert level(client, content_type="audio/") == ([], ["music/"])
+    assert level(client, q="plan", limit=1) == ([], ["docs/"])
+
+
+def test_a_level_ends_where_ids_end(client: FlaskClient) -> None:
+    last = "\U0010ffff" * 3 + "/"
+    store(client, "a", f"{last}x", f"{last}y")
+    assert level(client, prefix="\U0010ffff" * 3) == ([], [last])
+    assert level(client, limit=2) == (["a"], [last])
+    cursor = urlsafe_b64encode(last.encode()).decode()
+    assert level(client, cursor=cursor) == ([], [])
+
+
+def test_a_confined_caller_sees_only_his_part_of_a_level(any_parts: Parts) -> None:
+    for id in ("a/1", "b/1", "b/c/2", "d"):
+        keep(any_parts, id, b"x")
+    confined = Caller("c", "c", frozenset({"read"}), "b/")
+    found = any_parts.listing.level(confined)
+    assert ([blob.id for blob in found.blobs], found.prefixes) == ([], ["b/"])
+    found = any_parts.listing.level(confined, Filter("b/"))
+    assert ([blob.id for blob in found.blobs], found.prefixes) == (["b/1"], ["b/c/"])

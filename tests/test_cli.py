@@ -181,10 +181,12 @@ def test_settings_are_shown_without_secrets(make_app: Callable[..., Flask]) -> N
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ([], "Move blobs between backends, sweep, show settings."),
+        ([], "Keys, moving blobs between backends, sweeping, the audit log, settings."),
         (["migrate-backend"], "Exit code 0: all moved; 1: some did not; 2: could not run."),
         (["sweep"], "Remove what nothing needs any more and whose grace is over."),
         (["config"], "Print the effective settings, secrets hidden."),
+        (["config", "check"], "Say what is unsafe about the settings, and what to do."),
+        (["audit"], "Print the audit log, the latest entry first."),
     ],
 )
 def test_every_command_has_a_help_text(cli: FlaskCliRunner, command: list[str], says: str) -> None:

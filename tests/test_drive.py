@@ -1,6 +1,7 @@
 """Records and replicas under one caller at a time, on both databases."""
 
 import io
+import random
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ from simpledrive.models import now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.streams.staging import Incoming
+from simpledrive.usage import Counts
 from tests.drives import (
     check,
     cut,
@@ -219,7 +221,9 @@ def test_counters_are_the_sums_after_all_that_can_happen(any_parts: Parts) -> No
     any_parts.drive.delete(SERVER, "2")
     list(any_parts.migration.run("database", "local"))
     usage = {row.backend: row for row in any_parts.counters.usage(SERVER)}
-    assert usage["local"].replicas == len([r for r in replicas(any_parts) if r.storage_backend == "local"])
+    assert usage["local"].counts.replicas == len(
+        [r for r in replicas(any_parts) if r.storage_backend == "local"]
+    )
     assert next(iter(usage)) == "local", "the default comes first"
     check(any_parts)
 
@@ -232,17 +236,17 @@ def test_counters_are_written_last(any_parts: Parts) -> None:
         if statement.split()[0] in {"INSERT", "UPDATE", "DELETE"}:
             statements.append(statement)
 
-    def last_of(change: Callable[[], object]) -> bool:
+    def last_of(change: Callable[[], object], backends: int = 1) -> bool:
         statements.clear()
         change()
-        assert sum("backend_usage" in statement for statement in statements) == 1
-        return "backend_usage" in statements[-1]
+        assert sum("backend_usage" in statement for statement in statements) == backends
+        return all("backend_usage" in statement for statement in statements[-backends:])
 
     event.listen(any_parts.database.engine, "before_cursor_execute", note)
     assert last_of(lambda: keep(any_parts, "a", b"bytes"))
     assert last_of(lambda: replace(any_parts, "a", b"other"))
     (move, _) = any_parts.migration._listed("local")
-    assert last_of(lambda: any_parts.migration._move(move, "database"))
+    assert last_of(lambda: any_parts.migration._move(move, "database"), backends=2)
 
 
 def test_copies_are_told_home_first(any_parts: Parts) -> None:
@@ -284,7 +288,7 @@ def test_a_caller_may_do_what_his_scopes_and_prefix_say(any_parts: Parts) -> Non
             refused()
     keep(any_parts, "mine/b", b"b", caller=writer)
     drive.delete(writer, "mine/b")
-    assert drive.restore(writer, "mine/b").owner == "writer"
+    assert drive.restore(writer, "mine/b").owner == "2"
 
 
 @pytest.mark.parametrize(
@@ -323,7 +327,7 @@ def test_a_backend_that_is_configured_no_more_refuses_and_loses_nothing(make_app
     with pytest.raises(StorageRefused, match="archive"):
         fetch(without, "a")
     (usage,) = [row for row in without.counters.usage(SERVER) if row.backend == "archive"]
-    assert (usage.kind, usage.replicas, usage.bytes) == ("gone", 1, 5)
+    assert (usage.kind, usage.counts) == ("gone", Counts(1, 5, 1))
     assert replicas(without)[0].bad_at is None
     assert fetch(make_app(backends=archive).extensions["simpledrive"], "a") == b"bytes"
 
@@ -335,3 +339,31 @@ def test_times_are_utc_and_of_this_moment(any_parts: Parts) -> None:
     assert before <= found.created_at == found.updated_at <= now()
     assert found.created_at == blob.created_at
     assert found.created_at.utcoffset() is not None
+
+
+@pytest.mark.parametrize("length", [400, 640])
+def test_long_ids_of_any_letters_are_in_order(any_parts: Parts, length: int) -> None:
+    id = ideographs(length)
+    keep(any_parts, id, b"x")
+    assert fetch(any_parts, id) == b"x"
+    assert any_parts.listing.folder(SERVER, "", []).blobs[-1].id == id
+    any_parts.drive.delete(SERVER, id)
+    any_parts.drive.restore(SERVER, id)
+
+
+def test_an_id_that_postgresql_cannot_index_is_refused_with_a_sentence(any_parts: Parts) -> None:
+    id = ideographs(1024)
+    if any_parts.database.engine.dialect.name == "sqlite":
+        keep(any_parts, id, b"x")
+        assert fetch(any_parts, id) == b"x"
+        return
+    with pytest.raises(Invalid) as refused:
+        keep(any_parts, id, b"x")
+    assert [field for field, _ in refused.value.problems] == ["id"]
+    assert objects(any_parts, "local") == set()
+
+
+def ideographs(length: int) -> str:
+    """A text of four bytes a character that nothing makes shorter."""
+    dice = random.Random(7)
+    return "".join(chr(dice.randrange(0x20000, 0x2A000)) for _ in range(length))

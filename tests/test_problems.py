@@ -75,8 +75,8 @@ def test_a_url_that_leads_nowhere_is_404(api: FlaskClient, url: str) -> None:
 @pytest.mark.parametrize(
     ("method", "url", "allowed"),
     [
-        ("PUT", "/v1/blobs/x", {"GET", "HEAD", "DELETE", "OPTIONS"}),
-        ("POST", "/v1/blobs/x", {"GET", "HEAD", "DELETE", "OPTIONS"}),
+        ("PUT", "/v1/blobs/x", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
+        ("POST", "/v1/blobs/x", {"GET", "HEAD", "PATCH", "DELETE", "OPTIONS"}),
         ("PUT", "/v1/blobs", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("DELETE", "/v1/blobs/", {"GET", "HEAD", "POST", "OPTIONS"}),
         ("POST", "/v1/content/x", {"GET", "HEAD", "PUT", "OPTIONS"}),

@@ -448,7 +448,7 @@ HOSTILE = [
     "<script>alert(1)</script>.html",
     '"><img src=x onerror=alert(1)>.png',
     "' onmouseover='alert(1)",
-    "{{ 7 * 7 }}{% raw %}",
+    "{{ 7 * 191 }}{% raw %}",
     "javascript:alert(1)",
     "a&lt;b&#x27;",
     "folder<b>/x",
@@ -466,7 +466,7 @@ def test_hostile_names_are_text_everywhere(visitor: Visitor, put: Callable[..., 
     for folder in ["", "<script>alert(1)</", "folder<b>/", "/", "/lead/", "/lead//"]:
         page = visitor.get(f"/drive/files/{quote(folder)}")
         assert page.status_code == 200
-        assert not re.search(r"<script>|<img|<b>/|<b>key|onmouseover='|49", page.text.replace("%3C", "")), (
+        assert not re.search(r"<script>|<img|<b>/|<b>key|onmouseover='|1337", page.text.replace("%3C", "")), (
             folder
         )
         found |= {unescape(id) for id in re.findall(r'name="id" value="([^"]*)"', page.text)}

@@ -1,5 +1,25 @@
 """The JSON face: a module for each contract. No rule lives here; it translates."""
 
-from simpledrive.api import blobs, content
+from simpledrive.api import (
+    backends,
+    blobs,
+    content,
+    documentation,
+    file_share,
+    history,
+    keys,
+    putplace,
+    putplace_keys,
+)
 
-__all__ = ["blobs", "content"]
+__all__ = [
+    "backends",
+    "blobs",
+    "content",
+    "documentation",
+    "file_share",
+    "history",
+    "keys",
+    "putplace",
+    "putplace_keys",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, request
 
+from simpledrive.api import queries
 from simpledrive.api.answers import stored
 from simpledrive.drive import NewBlob
 from simpledrive.http.bodies import incoming
@@ -24,13 +25,12 @@ def put(id: str) -> Response:
         content_type=request.headers.get("Content-Type"),
         storage_backend=request.args.get("storage_backend"),
     )
-    body = incoming(request, parts().settings.max_blob_bytes or None)
-    blob, is_new = parts().drive.store(caller(), body, new, replaceable(request))
+    blob, is_new = parts().drive.store(caller(), incoming(request), new, replaceable(request))
     return stored(blob, 201 if is_new else 200, content_etag(blob))
 
 
 @blueprint.get("/<id:id>")
 def get(id: str) -> Response:
-    """The bytes, or a range of them."""
-    blob = parts().drive.describe(caller(), id)
-    return content_response(request, blob, download=request.args.get("download") == "1")
+    """The bytes, or a range of them; with `?version=N` those of an earlier version."""
+    blob = parts().drive.describe(caller(), id, queries.version(request.args))
+    return content_response(request, blob, download=queries.switch(request.args, "download", default=False))

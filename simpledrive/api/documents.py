@@ -4,56 +4,125 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any, Self, TypeVar
 
 import pybase64
 from flask import json
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from simpledrive.errors import BadRequest, Invalid
-from simpledrive.models import Blob
+from simpledrive.history import Aside
+from simpledrive.models import Blob, BlobHistory
 
 BESIDE_DATA = 64 << 10
 """Bytes that a document may have beside its longest member: all else has limits of its own."""
 
 MOST_PROBLEMS = 20
 
+MISSING = "Send the bytes as data, or the sha256 and size of bytes that are there already."
+DIGEST = "^[0-9a-fA-F]{64}$"
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _FOREIGN = re.compile(rb"[^A-Za-z0-9+/]")
 
 
-class NewBlobDocument(BaseModel):
-    """The shape of the body of POST /v1/blobs; what its members may say is checked by descriptions.py.
+D = TypeVar("D", bound="Document")
+
+
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Takes a whole number also as `27.0`: JSON does not tell them apart."""
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63), WHOLE]
+"""A number of bytes, or of anything else that there may be none of."""
+
+
+class Document(BaseModel):
+    """The shape of a JSON body. What its members may say is checked by the domain.
 
     Members that it does not know are refused: a misspelt one would be lost.
-    `data` is bytes because Python's text takes up to four times the room.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+
+class NewBlobDocument(Document):
+    """The body of POST /v1/blobs: bytes as base64, or the digest and size of bytes that are there already.
+
+    `data` is bytes because Python's text takes up to four times the room.
+    """
+
     id: str = ""
-    data: bytes
+    data: bytes = b""
+    sha256: Annotated[str, Field(pattern=DIGEST)] = ""
+    size: Count = 0
     filename: str = ""
     content_type: str = ""
     storage_backend: str = ""
     metadata: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def _bytes_or_digest(self) -> Self:
+        if not (self.has_data or {"sha256", "size"} <= self.model_fields_set):
+            raise PydanticCustomError("missing", MISSING, {"field": "data"})
+        return self
 
-def read_new_blob(body: bytes) -> NewBlobDocument:
+    @property
+    def has_data(self) -> bool:
+        return "data" in self.model_fields_set
+
+    def described(self) -> dict[str, Any]:
+        """What is said of the blob beside its bytes; what was left out is not in it."""
+        return self.model_dump(exclude={"data", "sha256", "size"}, exclude_unset=True)
+
+
+class ChangeDocument(Document):
+    """The body of PATCH /v1/blobs/{id}: what is not in it stays as it is."""
+
+    filename: str = ""
+    content_type: str = ""
+    metadata: dict[str, str] = {}
+    storage_backend: str = ""
+    version: Annotated[int, Field(ge=1, lt=1 << 31), WHOLE] = 0
+
+    @model_validator(mode="after")
+    def _one_act(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("missing", "There is nothing to change.")
+        if self.version and self.model_fields_set != {"version"}:
+            why = "A version comes back as it was: nothing else can be said with it."
+            raise PydanticCustomError("version", why)
+        return self
+
+    def described(self) -> dict[str, Any]:
+        """What is to be said of the blob from now on."""
+        return self.model_dump(include={"filename", "content_type", "metadata"}, exclude_unset=True)
+
+
+def read(shape: type[D], body: bytes) -> D:
     """The document in a body. Raises BadRequest for what is not JSON, Invalid for its members."""
     _refuse_bulk(body)
     try:
-        return NewBlobDocument.model_validate_json(body)
+        return shape.model_validate_json(body)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        problems = error.errors(include_url=False, include_input=False)
     if (why := _syntax_error(body)) is None:
-        listed = [(".".join(map(str, problem["loc"])) or "body", problem["msg"]) for problem in problems]
-        raise Invalid(*listed[:MOST_PROBLEMS])
+        raise Invalid(*map(_listed, problems[:MOST_PROBLEMS]))
     if _syntax_error(_SURROGATE.sub(rb"\\ufffd", body)) is None:
         raise Invalid(("body", "An unpaired surrogate is not a character."))
     raise BadRequest(f"The body is not JSON: {why}.")
+
+
+def _listed(problem: ErrorDetails) -> tuple[str, str]:
+    """The member, as its place in the document or as the check that found it says, and what is wrong."""
+    place = ".".join(map(str, problem["loc"])) or problem.get("ctx", {}).get("field", "body")
+    return place, problem["msg"]
 
 
 def _refuse_bulk(body: bytes) -> None:
@@ -101,18 +170,34 @@ def _flaw(data: bytes) -> str:
     return "its padding is wrong"
 
 
-def record(blob: Blob) -> dict[str, Any]:
+def record(blob: Blob | BlobHistory) -> dict[str, Any]:
     """A blob's members, without its bytes."""
     return {
         "id": blob.id,
         "size": blob.size,
-        "created_at": blob.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "created_at": stamp(blob.created_at),
         "sha256": blob.sha256,
         "filename": blob.filename,
         "content_type": blob.content_type,
         "storage_backend": blob.storage_backend,
         "metadata": blob.blob_metadata,
     }
+
+
+def aside(version: Aside) -> dict[str, Any]:
+    """An earlier or deleted version: what is said of a blob, its number, since when and until when."""
+    row = version.version
+    return record(row) | {
+        "version": row.version,
+        "deleted": row.deleted,
+        "put_aside_at": stamp(row.put_aside_at),
+        "gone_at": stamp(version.gone_at),
+    }
+
+
+def stamp(moment: datetime) -> str:
+    """A point in time, UTC with seconds and Z."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def with_data(blob: Blob, portions: Iterator[bytes]) -> tuple[int, Iterator[bytes]]:

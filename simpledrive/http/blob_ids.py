@@ -3,6 +3,7 @@
 from urllib.parse import quote, unquote_to_bytes
 
 from flask import Flask, request
+from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter
 
 from simpledrive.errors import BadRequest
@@ -33,6 +34,15 @@ def init_app(app: Flask) -> None:
     """Adds the converters `id` and `folder`, and keeps doubled slashes."""
     app.url_map.converters.update(id=BlobId, folder=FolderPath)
     app.url_map.merge_slashes = False
+
+
+def refuse_doubled_root() -> None:
+    """Raises NotFound for a path that begins with two slashes, which Werkzeug would take for one.
+
+    As the target of a request it is a path with an empty first segment (RFC 9112), and no host follows.
+    """
+    if request.environ["PATH_INFO"].startswith("//"):
+        raise NotFound
 
 
 def refuse_broken_text() -> None:

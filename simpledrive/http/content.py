@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from flask import Request, Response
 from werkzeug.http import http_date
+from werkzeug.wsgi import ClosingIterator
 
 from simpledrive.descriptions import media_type
 from simpledrive.errors import Forbidden
@@ -57,10 +58,9 @@ def content_response(request: Request, blob: Blob, *, download: bool) -> Respons
 def streamed(portions: Iterator[bytes]) -> Response:
     """A response that passes portions on as they come. The first one is taken now, and its error raised."""
     first = next(portions, b"")
-    response = Response(in_portions(chain((first,), portions)), direct_passthrough=True)
-    if (close := getattr(portions, "close", None)) is not None:
-        response.call_on_close(close)
-    return response
+    # Passed through directly, a response runs nothing of its own at the end: what the server closes is this.
+    sent = ClosingIterator(in_portions(chain((first,), portions)), [getattr(portions, "close", lambda: None)])
+    return Response(sent, direct_passthrough=True)
 
 
 def _described(response: Response, blob: Blob, download: bool) -> Response:

@@ -33,17 +33,19 @@ class Problem:
 
 TABLE: dict[type[Exception], Problem] = {
     errors.TruncatedBody: Problem(400, "truncated-body", "The body is shorter than announced"),
-    errors.Stalled: Problem(408, "request-timeout", "The body stopped coming"),
+    errors.Stalled: Problem(408, "request-timeout", "The request stopped coming"),
     errors.DigestMismatch: Problem(400, "digest-mismatch", "The bytes are not the announced ones"),
     errors.BadRequest: Problem(400, "bad-request", "The request cannot be read"),
     errors.Invalid: Problem(422, "invalid", "A field is not acceptable"),
     errors.NotSignedIn: Problem(401, "not-signed-in", "A valid token is needed"),
+    errors.InvalidToken: Problem(401, "not-signed-in", "A valid token is needed"),
     errors.Forbidden: Problem(403, "insufficient_scope", "This token may not do that"),
     errors.BlobNotFound: Problem(404, "blob-not-found", "There is no such blob"),
     errors.BlobExists: Problem(409, "blob-exists", "The id is taken"),
     errors.PreconditionFailed: Problem(412, "precondition-failed", "The blob is not the one that was named"),
     errors.RangeNotSatisfiable: Problem(416, "range-not-satisfiable", "The range begins past the end"),
     errors.KeyNotFound: Problem(404, "key-not-found", "There is no such key"),
+    errors.KeyExists: Problem(409, "key-exists", "This key was made before"),
     errors.KeyReused: Problem(422, "idempotency-key-reused", "This key was used for another request"),
     errors.QuotaExceeded: Problem(507, "quota-exceeded", "The quota of this key is used up"),
     errors.TooMany: Problem(429, "too-many-requests", "There were too many requests"),
@@ -65,11 +67,20 @@ BY_STATUS: dict[int, Problem] = {
     400: TABLE[errors.BadRequest],
     404: Problem(404, "not-found", "There is nothing here"),
     405: Problem(405, "method-not-allowed", "This cannot be done here"),
+    408: TABLE[errors.Stalled],
     413: TABLE[errors.TooLarge],
+    414: Problem(414, "uri-too-long", "The URL is too long"),
+    415: TABLE[errors.UnsupportedType],
+    417: Problem(417, "expectation-failed", "This cannot be expected here"),
+    421: Problem(421, "misdirected-request", "This host is not served here"),
+    431: Problem(431, "header-too-large", "The headers are too large"),
+    501: Problem(501, "not-implemented", "This is not a part of HTTP that the drive knows"),
+    505: Problem(505, "version-not-supported", "This version of HTTP is not spoken here"),
 }
-"""What Flask and Werkzeug raise themselves. Their own titles differ from one Python to the next."""
+"""What the server, Flask and Werkzeug raise. Their own titles differ from one Python to the next."""
 
 FAULT = Problem(500, "internal-error", "The drive made a mistake")
+FAULT_DETAIL = "Nothing of this is your doing. The log of the drive knows more under the request's id."
 
 
 def problem_of(error: Exception) -> Problem:
@@ -104,23 +115,28 @@ def answer(error: Exception) -> Response:
     return response
 
 
-def _document(error: Exception, problem: Problem) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def document(problem: Problem, detail: str, instance: str, request_id: str) -> dict[str, Any]:
+    """The members that every problem document has (RFC 9457). Needs no request."""
+    return {
         "type": f"/problems/{problem.type}",
         "title": problem.title,
         "status": problem.status,
-        "detail": _detail(error, problem),
-        "instance": quoted(request.path),
-        "request_id": g.get("request_id"),
+        "detail": detail,
+        "instance": instance,
+        "request_id": request_id,
     }
+
+
+def _document(error: Exception, problem: Problem) -> dict[str, Any]:
+    members = document(problem, _detail(error, problem), quoted(request.path), g.get("request_id", ""))
     if isinstance(error, errors.Invalid):
-        document["errors"] = [{"field": field, "message": message} for field, message in error.problems]
-    return document
+        members["errors"] = [{"field": field, "message": message} for field, message in error.problems]
+    return members
 
 
 def _detail(error: Exception, problem: Problem) -> str:
     if problem is FAULT:
-        return "Nothing of this is your doing. The log of the drive knows more under the request's id."
+        return FAULT_DETAIL
     if isinstance(error, errors.StorageError):
         return f"The backend {error.backend} could not do it: {error.why}."
     if isinstance(error, HTTPException):
@@ -135,6 +151,8 @@ def _headers(error: Exception, problem: Problem) -> dict[str, str]:
         headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
     if problem.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive"'
+        if isinstance(error, errors.InvalidToken):
+            headers["WWW-Authenticate"] += ', error="invalid_token"'
     if problem.type == "insufficient_scope":
         headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive", error="insufficient_scope"'
     if problem.status == 503:

@@ -6,12 +6,12 @@ templates/ui, everything that a browser fetches in static.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from flask import Blueprint, Response
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import NotFound
 
+from simpledrive import sessions
+from simpledrive.errors import Forbidden
 from simpledrive.models import now
 from simpledrive.ui import (
     amounts,
@@ -20,6 +20,7 @@ from simpledrive.ui import (
     deletion,
     door,
     files,
+    keys,
     marks,
     moments,
     names,
@@ -28,13 +29,12 @@ from simpledrive.ui import (
     upload,
 )
 
-STAY_SIGNED_IN = timedelta(days=30)
-
 blueprint = Blueprint("ui", __name__, url_prefix="/drive")
-for _page in (door, files, blob, upload, deletion, settings):
+for _page in (door, files, blob, upload, deletion, keys, settings):
     blueprint.register_blueprint(_page.blueprint)
 
 blueprint.before_request(door.guard)
+blueprint.register_error_handler(Forbidden, door.refuse)
 blueprint.after_app_request(pages.finish)
 blueprint.after_app_request(assets.cache)
 blueprint.app_context_processor(pages.context)
@@ -55,7 +55,7 @@ def nowhere(rest: str) -> Response:
 @blueprint.record_once
 def _on_register(state: BlueprintSetupState) -> None:
     app = state.app
-    app.permanent_session_lifetime = STAY_SIGNED_IN
+    app.permanent_session_lifetime = sessions.LIFETIME
     app.add_url_rule("/", "home", first)
     assets.init_app(app)
     app.jinja_env.filters.update(

@@ -24,6 +24,7 @@ MOST = 1000
 @blueprint.post("/delete")
 def delete() -> Response:
     """Asks about the ticked files; when that was confirmed, deletes them and offers to undo it."""
+    caller().require("delete")
     ids = _ids()
     folder = folder_of(ids[0]) if ids else request.form.get("folder", "")
     if not ids:

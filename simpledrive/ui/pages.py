@@ -12,12 +12,9 @@ from flask import Response, g, make_response, redirect, render_template, request
 
 from simpledrive.http.blob_ids import quoted
 from simpledrive.http.current import caller, parts
+from simpledrive.http.policy import guard
+from simpledrive.rights import Caller
 from simpledrive.ui import notes
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 def page(template: str, **context: object) -> Response:
@@ -64,9 +61,12 @@ def before() -> str:
 
 def context() -> dict[str, object]:
     """What every template may ask for; no database is touched, so that errors can be shown without one."""
+    found: Caller | None = g.get("caller")
     return {
         "fragment": is_fragment(),
-        "signed_in": g.get("caller"),
+        "signed_in": found if found is not None and found.is_known else None,
+        "may": found.scopes if found is not None else frozenset(),
+        "this_page": here(),
         "theme": request.cookies.get("theme", "auto"),
     }
 
@@ -75,7 +75,7 @@ def finish(response: Response) -> Response:
     """Headers of everything under /drive. What a view has set itself stays."""
     if request.path != "/drive" and not request.path.startswith("/drive/"):
         return response
-    response.headers.setdefault("Content-Security-Policy", POLICY)
+    guard(response)
     response.headers.setdefault("Cache-Control", "private, no-store")
     response.vary.update(["HX-Request", "HX-History-Restore-Request"])
     return response
