@@ -1,0 +1,69 @@
+"""Which blobs a listing is to show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, or_
+
+from simpledrive.ids import unprintable
+from simpledrive.models import Blob
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which blobs are wanted; what is None or empty does not matter.
+
+    `q` is contained in the id or the file name, whatever the case of its letters; `content_type` is a media
+    type without parameters, or the first half of one and a slash (`image/`); sizes are in bytes, both ends
+    included; `created_after` and `created_before` are not.
+    """
+
+    prefix: str = ""
+    q: str = ""
+    storage_backend: str | None = None
+    content_type: str | None = None
+    sha256: str | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """What a blob must be, beside its prefix."""
+        found: list[ColumnElement[bool]] = []
+        if self.q:
+            wanted = self.q.lower()
+            names = (func.lower(Blob.id), func.lower(Blob.filename))
+            found.append(or_(*(name.contains(wanted, autoescape=True) for name in names)))
+        if self.storage_backend is not None:
+            found.append(Blob.storage_backend == self.storage_backend)
+        if self.content_type is not None:
+            found.append(_is_of_type(self.content_type.lower()))
+        if self.sha256 is not None:
+            found.append(Blob.sha256 == self.sha256.lower())
+        if self.min_size is not None:
+            found.append(Blob.size >= self.min_size)
+        if self.max_size is not None:
+            found.append(Blob.size <= self.max_size)
+        if self.created_after is not None:
+            found.append(Blob.created_at > self.created_after)
+        if self.created_before is not None:
+            found.append(Blob.created_at < self.created_before)
+        return found
+
+    def finds_nothing(self) -> bool:
+        """Whether it asks for what no blob has: PostgreSQL could not even be asked for a U+0000."""
+        texts = (self.prefix, self.q, self.storage_backend, self.content_type, self.sha256)
+        return any(unprintable(text) is not None for text in texts if text)
+
+
+EVERYTHING = Filter()
+
+
+def _is_of_type(wanted: str) -> ColumnElement[bool]:
+    stored = func.lower(Blob.content_type)
+    if wanted.endswith("/"):
+        return stored.startswith(wanted, autoescape=True)
+    return or_(stored == wanted, stored.startswith(wanted + ";", autoescape=True))
