@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from simpledrive.errors import Invalid
-from simpledrive.ids import after_prefix, uuid7
+from simpledrive.ids import uuid7
+from simpledrive.keyset import cut, no_cursor, within
 from simpledrive.models import AuditEntry, now
 from simpledrive.rights import Caller
 from simpledrive.sql import Database
@@ -68,14 +68,10 @@ def note_each(
 
 
 class Audit:
-    """Reads the log, and appends what happens in no other transaction."""
+    """Reads the log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    def record(self, caller: Caller, action: Action, target: str = "", **details: object) -> None:
-        """Appends an entry in a transaction of its own."""
-        self._database.write(lambda session: note(session, caller, action, target, **details))
 
     def page(
         self,
@@ -93,10 +89,7 @@ class Audit:
         """
         caller.require("admin")
         query = select(AuditEntry).order_by(AuditEntry.pk.desc()).limit(limit + 1)
-        for prefix in {caller.prefix, target_prefix} - {""}:
-            end = after_prefix(prefix)
-            query = query.where(AuditEntry.target >= prefix)
-            query = query if end is None else query.where(AuditEntry.target < end)
+        query = within(within(query, caller.prefix, AuditEntry.target), target_prefix, AuditEntry.target)
         if caller.prefix:  # what was done to keys and sessions has ids of another kind
             query = query.where(AuditEntry.action.startswith("blob."))
         if action:
@@ -105,12 +98,12 @@ class Audit:
             query = query.where(AuditEntry.key_id == key_id)
         if cursor:
             query = query.where(AuditEntry.pk < _behind(cursor))
-        found = list(self._database.read(lambda session: session.scalars(query).all()))
-        return AuditPage(found[:limit], str(found[limit - 1].pk) if len(found) > limit else None)
+        found = self._database.read(lambda session: session.scalars(query).all())
+        return AuditPage(*cut(found, limit, lambda entry: str(entry.pk)))
 
 
-def _behind(cursor: str) -> Any:
+def _behind(cursor: str) -> UUID:
     try:
         return UUID(cursor)
     except ValueError:
-        raise Invalid(("cursor", "This is not a cursor that a page named.")) from None
+        raise no_cursor() from None

@@ -4,6 +4,7 @@ import mimetypes
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from simpledrive.errors import Invalid
 from simpledrive.ids import flaw, name_of, unprintable
@@ -54,6 +55,27 @@ def of(id: str, filename: str | None, content_type: str | None, metadata: Mappin
     if problems:
         raise Invalid(*problems)
     return Description(id, filename, content_type, metadata)
+
+
+def changes(
+    id: str,
+    filename: str | None = None,
+    content_type: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What is to be said of a blob from now on, by column. None stays as it is, "" is chosen anew.
+
+    Raises Invalid with every field that is not acceptable.
+    """
+    described = of(id, filename, content_type, metadata or {})
+    found: dict[str, Any] = {}
+    if filename is not None:
+        found["filename"] = described.filename
+    if content_type is not None:
+        found["content_type"] = described.content_type
+    if metadata is not None:
+        found["blob_metadata"] = dict(described.metadata)
+    return found
 
 
 def media_type(content_type: str) -> str:

@@ -77,12 +77,12 @@ class Drive:
         then nothing is recorded.
         """
         wanted, backend, is_known = self._wanted(caller, new, replaces)
-        with self._quotas.reserved(caller, None if is_known else body.size) as reservation:
-            wanted = replace(wanted, reservation=reservation)
+        with self._quotas.reserved(caller, None if is_known else body.size) as reserved:
+            wanted = replace(wanted, reserved=reserved)
             if isinstance(body, Staged):
                 return self._keep(wanted, body, new, backend)
             # What is reserved is no longer left, and what was stored before takes no more room.
-            has_room = is_known or reservation is not None
+            has_room = is_known or reserved is not None
             room = self._largest(caller) if has_room else self.room(caller)
             with self._receive(caller, body, room) as staged:
                 return self._keep(wanted, staged, new, backend)
@@ -95,13 +95,21 @@ class Drive:
         None if he may not, or if they are not at the backend that was named: then he has to send them.
         Knowing a digest alone gives nobody anything, and nobody learns by asking what others have.
         """
-        wanted, _, _ = self._wanted(caller, new, replaces)
+        wanted, preferred, _ = self._wanted(caller, new, replaces)
         wanted = replace(wanted, once=_once(new, sha256))
         if (earlier := self._repeated(wanted)) is not None:
             return earlier, True
-        homes = self._homes_of(caller, sha256, size, new.storage_backend)
-        with self._quotas.reserved(caller, size) as reservation:
-            wanted = replace(wanted, reservation=reservation)
+        for limit in (self._largest(caller), caller.quota_bytes):
+            if limit is not None and size > limit:
+                raise self.refusal(caller, limit)
+        homes = self._homes_of(caller, sha256, size)
+        homes.sort(key=lambda home: home != preferred)
+        if new.storage_backend is not None:
+            homes = [home for home in homes if home == preferred]
+        if not homes:
+            return None
+        with self._quotas.reserved(caller, size) as reserved:
+            wanted = replace(wanted, reserved=reserved)
             for backend in homes * ATTEMPTS:
                 provided = self._replicas.found(sha256, backend)
                 if provided is not None:
@@ -174,15 +182,14 @@ class Drive:
         """What the same request stored before. Raises KeyReused."""
         return None if wanted.once is None else self._database.read(wanted.once.look)
 
-    def _homes_of(self, caller: Caller, sha256: str, size: int, wanted: str | None) -> list[str]:
-        """Backends at which blobs lie that have these bytes and that the caller may read; the wanted one."""
+    def _homes_of(self, caller: Caller, sha256: str, size: int) -> list[str]:
+        """The homes of blobs that have these bytes and that the caller may read, where he may place any."""
         if "read" not in caller.scopes:
             return []
         query = select(Blob.storage_backend).where(Blob.sha256 == sha256, Blob.size == size).distinct()
         within = listing.within(query, caller.prefix).order_by(Blob.storage_backend)
         homes = self._database.read(lambda session: session.scalars(within).all())
-        named = [home for home in homes if wanted in (None, home)]
-        return [home for home in named if caller.backends is None or home in caller.backends]
+        return [home for home in homes if caller.backends is None or home in caller.backends]
 
     # --- Reading
 
@@ -250,14 +257,9 @@ class Drive:
         Raises BlobNotFound, Forbidden, Invalid.
         """
         caller.require("write", id)
+        caller.require("read", id)  # the record is answered
         _refuse_impossible(id)
-        described = descriptions.of(id, filename, content_type, metadata or {})
-        given = {
-            "filename": None if filename is None else described.filename,
-            "content_type": None if content_type is None else described.content_type,
-            "blob_metadata": None if metadata is None else dict(described.metadata),
-        }
-        values = {name: value for name, value in given.items() if value is not None}
+        values = descriptions.changes(id, filename, content_type, metadata)
         change = Change(caller, id, values, only)
         return self._database.write(change.change, change.happened)
 
@@ -287,6 +289,7 @@ class Drive:
         was taken since, QuotaExceeded.
         """
         caller.require("write", id)
+        caller.require("read", id)  # the record is answered
         _refuse_impossible(id)
         restoration = Restoration(caller, id, version, only)
         return self._database.write(restoration.restore, restoration.happened)
@@ -308,7 +311,7 @@ def _as_new_as(blob: Blob, replica: Replica) -> Replica:
         storage_backend=replica.storage_backend,
         storage_key="",
         size=replica.size,
-        created_at=max(replica.created_at, since),
+        created_at=since,
         verified_at=replica.verified_at if replica.verified_at and replica.verified_at > since else None,
         retired_at=None,
         bad_at=replica.bad_at,

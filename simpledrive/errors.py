@@ -164,6 +164,11 @@ class StorageError(DriveError):
         super().__init__(f"{backend}: {operation}: {why}")
         self.backend, self.operation, self.why = backend, operation, why
 
+    @property
+    def sentence(self) -> str:
+        """Why, with the end of a sentence."""
+        return self.why if self.why.endswith((".", "?", "!")) else f"{self.why}."
+
 
 class ObjectMissing(StorageError):
     """The key is not there."""

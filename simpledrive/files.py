@@ -14,7 +14,8 @@ from sqlalchemy import case, func, select
 from simpledrive.drive import Drive
 from simpledrive.errors import BlobNotFound
 from simpledrive.ids import folder_of
-from simpledrive.listing import Page, behind, cursor_at
+from simpledrive.keyset import behind, cursor_at, cut, within
+from simpledrive.listing import Page
 from simpledrive.models import NAMED_LIKE_A_UUID, Blob
 from simpledrive.rights import Caller
 from simpledrive.sql import Database
@@ -50,17 +51,16 @@ class Files:
         prefix = caller.prefix
         query = select(Blob).where(
             Blob.folder == folder_of(prefix),
-            Blob.id >= prefix + "0",
-            Blob.id < prefix + "g",
             NAMED_LIKE_A_UUID,
             # Of hexadecimal digits too; a comparison for the same reason as that one.
             case((func.substr(Blob.id, len(prefix) + 1).regexp_match(UUID), 1), else_=0) > 0,
         )
+        query = within(query, prefix)
         if after is not None:
             query = query.where(Blob.id > after)
         query = query.order_by(Blob.id).limit(limit + 1)
-        blobs = list(self._database.read(lambda session: session.scalars(query).all()))
-        return Page(blobs[:limit], cursor_at(blobs[limit - 1].id) if len(blobs) > limit else None)
+        found = self._database.read(lambda session: session.scalars(query).all())
+        return Page(*cut(found, limit, lambda blob: cursor_at(blob.id)))
 
 
 def id_of(blob: Blob) -> str:

@@ -9,9 +9,8 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from simpledrive import records
-from simpledrive.errors import Invalid
 from simpledrive.ids import flaw, unprintable
-from simpledrive.listing import behind, cursor_at, within
+from simpledrive.keyset import behind, cursor_at, cut, no_cursor, within
 from simpledrive.models import Blob, BlobHistory
 from simpledrive.rights import Caller
 from simpledrive.sql import Database
@@ -60,7 +59,7 @@ class History:
             return found
 
         found = self._database.read(look)
-        return self._page(found, limit, str(found[limit - 1].version) if len(found) > limit else None)
+        return self._page(*cut(found, limit, lambda row: str(row.version)))
 
     def trash(
         self, caller: Caller, prefix: str = "", cursor: str | None = None, limit: int = 100
@@ -89,14 +88,14 @@ class History:
         if after is not None:
             query = query.where(BlobHistory.id > after)
         query = query.order_by(BlobHistory.id).limit(limit + 1)
-        found = list(self._database.read(lambda session: session.scalars(query).all()))
-        return self._page(found, limit, cursor_at(found[limit - 1].id) if len(found) > limit else None)
+        found = self._database.read(lambda session: session.scalars(query).all())
+        return self._page(*cut(found, limit, lambda row: cursor_at(row.id)))
 
-    def _page(self, found: list[BlobHistory], limit: int, following: str | None) -> AsidePage:
-        return AsidePage([Aside(row, row.put_aside_at + self._kept) for row in found[:limit]], following)
+    def _page(self, rows: list[BlobHistory], following: str | None) -> AsidePage:
+        return AsidePage([Aside(row, row.put_aside_at + self._kept) for row in rows], following)
 
 
 def _version(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
-        raise Invalid(("cursor", "This is not a cursor that a page named."))
+        raise no_cursor()
     return int(cursor)

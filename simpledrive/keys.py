@@ -13,9 +13,9 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import delete, inspect, or_, select, update
+from sqlalchemy import inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import audit
@@ -30,7 +30,7 @@ from simpledrive.errors import (
 )
 from simpledrive.ids import MAX_ID, unprintable, uuid7
 from simpledrive.models import ApiKey, now
-from simpledrive.rights import ALL, ANYBODY, SCOPES, Caller, Origin, Scope
+from simpledrive.rights import ALL, ANYBODY, SCOPES, SERVER, Caller, Origin, Scope
 from simpledrive.sql import Database, affected, insert
 
 log = logging.getLogger(__name__)
@@ -65,12 +65,18 @@ class Keys:
     """
 
     def __init__(
-        self, database: Database, api_token: str, backends: Iterable[str], anonymous: frozenset[Scope]
+        self,
+        database: Database,
+        api_token: str,
+        secret_key: str,
+        backends: Iterable[str],
+        anonymous: frozenset[Scope],
     ) -> None:
         self._database, self._backends = database, frozenset(backends)
         self._digest = _digest(api_token)
-        # Not the digest itself: this goes into sessions and records.
-        self._first = Caller("API_TOKEN", _digest("key id " + self._digest)[:32], ALL)
+        # This goes into sessions, records and answers: who has it cannot try tokens against it.
+        mark = hmac.new(secret_key.encode(), api_token.encode(), "sha256").hexdigest()[:32]
+        self._first = Caller("API_TOKEN", mark, ALL)
         self._anonymous = Caller(ANYBODY, ANYBODY, anonymous) if anonymous else None
         self._noted: dict[str, datetime] = {}
 
@@ -99,7 +105,7 @@ class Keys:
     def _caller(self, there: object, origin: Origin, why: str) -> Caller:
         query = select(ApiKey).where(there)  # type: ignore[arg-type]
         key = self._database.read(lambda session: session.scalars(query).one_or_none())
-        if key is None or key.revoked_at is not None or (key.expires_at and key.expires_at <= now()):
+        if key is None or not counts(key):
             raise InvalidToken(why)
         self._note_use(key)
         return replace(rights_of(key), origin=origin)
@@ -114,9 +120,9 @@ class Keys:
         stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < moment - USED_EVERY)
         used = update(ApiKey).where(ApiKey.id == key.id, stale).values(last_used_at=moment)
         try:
-            self._database.write(lambda session: affected(session, used))
-        except DriveError as error:  # a read-only or full database still lets people read
-            log.warning("the last use of the key %s could not be noted: %s", key.name, error)
+            self._database.write_if_free(lambda session: affected(session, used))
+        except DriveError as error:  # a locked, read-only or full database still lets people read
+            log.info("the last use of the key %s could not be noted: %s", key.name, error)
 
     # --- Managing keys: wants the scope admin, and reaches only keys that may do no more than the caller
 
@@ -147,7 +153,8 @@ class Keys:
     def all(self, caller: Caller) -> list[ApiKey]:
         """The keys that may do no more than the caller, oldest first; revoked ones too."""
         caller.require("admin")
-        oldest_first = select(ApiKey).order_by(ApiKey.created_at, ApiKey.id)
+        there = select(ApiKey).where(ApiKey.deleted_at.is_(None))
+        oldest_first = there.order_by(ApiKey.created_at, ApiKey.id)
         keys = self._database.read(lambda session: session.scalars(oldest_first).all())
         return [key for key in keys if caller.covers(rights_of(key))]
 
@@ -157,9 +164,24 @@ class Keys:
         key = None
         if unprintable(key_id) is None:
             key = self._database.read(lambda session: session.get(ApiKey, key_id))
-        if key is None or not caller.covers(rights_of(key)):
+        if key is None or key.deleted_at is not None or not caller.covers(rights_of(key)):
             raise KeyNotFound("There is no key with this id.")
         return key
+
+    def name_of(self, caller: Caller, key_id: str) -> str | None:
+        """What somebody is called who is known by this id, as far as the caller may know: himself, and `all`.
+
+        None for others, and for a key that was deleted.
+        """
+        if key_id == caller.key_id:
+            return caller.name
+        for known in (self._first, SERVER):  # these have no rows
+            if key_id == known.key_id:
+                return known.name if caller.covers(known) else None
+        try:
+            return self.get(caller, key_id).name
+        except (Forbidden, KeyNotFound):
+            return None
 
     def revoke(self, caller: Caller, key_id: str) -> ApiKey:
         """From now on the key and every session that began with it are refused. Twice is fine."""
@@ -177,11 +199,13 @@ class Keys:
         return key
 
     def remove(self, caller: Caller, key_id: str) -> None:
-        """Forgets a key; what it made stays, under an owner that no longer has a name."""
+        """Revokes a key and shows it to nobody any more; what it made stays, its owner has no name."""
         key = self.get(caller, key_id)
+        there = (ApiKey.id == key_id, ApiKey.deleted_at.is_(None))
+        revoked = {"revoked_at": key.revoked_at or now(), "deleted_at": now()}
 
         def work(session: Session) -> None:
-            if affected(session, delete(ApiKey).where(ApiKey.id == key_id)):
+            if affected(session, update(ApiKey).where(*there).values(revoked)):
                 audit.note(session, caller, "key.deleted", key_id, name=key.name)
 
         self._database.write(work)
@@ -233,6 +257,7 @@ class Keys:
             expires_at=caller.expires_at if new.expires_at is None else new.expires_at.astimezone(UTC),
             last_used_at=None,
             revoked_at=None,
+            deleted_at=None,
         )
 
 
@@ -246,6 +271,31 @@ def _no_end(moment: datetime | None) -> str | None:
         return "This is further away than time is counted here."
 
 
+def counts(key: ApiKey) -> bool:
+    """Whether a key lets anybody in now: it was not revoked, and has not come to its end."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now())
+
+
+def described(key: ApiKey) -> dict[str, Any]:
+    """What is told of a key to whoever may do all that it may: everything but its digest."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "description": key.description,
+        "scopes": key.scopes,
+        "prefix": key.prefix,
+        "backends": key.backends,
+        "max_bytes": key.max_bytes,
+        "quota_bytes": key.quota_bytes,
+        "used_bytes": None if key.quota_bytes is None else key.used_bytes,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
 def rights_of(key: ApiKey) -> Caller:
     """What a key may do, revoked or not."""
     return Caller(
@@ -257,6 +307,7 @@ def rights_of(key: ApiKey) -> Caller:
         max_bytes=key.max_bytes,
         quota_bytes=key.quota_bytes,
         expires_at=key.expires_at,
+        is_issued=True,
     )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from simpledrive.drive import Drive, NewBlob
 from simpledrive.errors import BlobNotFound, Busy, DigestMismatch, Invalid, PreconditionFailed
 from simpledrive.ids import flaw, unprintable, uuid7
-from simpledrive.listing import within
+from simpledrive.keyset import within
 from simpledrive.models import Blob, Condition, MachineFile, now
 from simpledrive.records import current
 from simpledrive.rights import Caller

@@ -7,18 +7,20 @@ and run again: what is done is done, and nothing is ever half moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
-from simpledrive import audit, ids, records
+from simpledrive import audit, descriptions, ids, records, standing
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy, DriveError, IntegrityFault, Invalid, ObjectMissing
 from simpledrive.models import Blob, BlobHistory, Condition, Replica, now
+from simpledrive.records import Change
 from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad, release
 from simpledrive.rights import SERVER, Caller
 from simpledrive.sql import ATTEMPTS, Database, affected
@@ -98,22 +100,33 @@ class Migration:
             if not found:
                 break
 
-    def move(self, caller: Caller, id: str, target: str, only: Condition | None = None) -> Blob:
+    def move(
+        self,
+        caller: Caller,
+        id: str,
+        target: str,
+        only: Condition | None = None,
+        **said: Any,
+    ) -> Blob:
         """Moves one blob, without its earlier versions, as carefully as `run`. Nothing to do is fine.
 
+        `said` changes what is said of it as Drive.change does, in the same transaction: both happen or none.
         Raises BlobNotFound, Forbidden, Invalid, PreconditionFailed, IntegrityFault, StorageError, Busy.
         """
         caller.require("write", id)
+        caller.require("read", id)  # the record is answered
         target = self._backends.chosen(target, caller.backends)
+        values = descriptions.changes(id, **said) if ids.flaw(id) is None else {}
         for _ in range(ATTEMPTS):
             blob, replica = self._database.read(lambda session: _blob_and_home(session, id, only))
             if blob.storage_backend == target:
-                return blob
+                change = Change(caller, id, values, only)
+                return self._database.write(change.change, change.happened) if values else blob
             with suppress(ReplicaGone):
                 provided = self._copy(replica, target)
                 with self._replicas.settled(provided):
                     self._read_back(provided)
-                    move = partial(_move_one, self._replicas, caller, blob, provided, only)
+                    move = partial(_move_one, self._replicas, caller, blob, provided, only, values)
                     return self._database.write(move)
         raise Busy("Others keep changing this blob, try again.")
 
@@ -168,6 +181,8 @@ class Migration:
             self._database.write(lambda session: mark_bad(session, replica.sha256, replica.storage_key))
             raise IntegrityFault(f"{replica.storage_backend}: {error}") from error
         except ObjectMissing as error:
+            # Really gone, or the whole place?
+            self._backends.check(replica.storage_backend)
             now_there = self._replicas.find(replica.sha256, replica.storage_backend)
             if now_there is not None and now_there.storage_key == replica.storage_key:
                 raise
@@ -217,9 +232,11 @@ def _move_one(
     blob: Blob,
     provided: Provided,
     only: Condition | None,
+    values: Mapping[str, Any],
     session: Session,
 ) -> Blob:
     """One transaction: the target's replica is recorded, one home is switched. ReplicaGone: look anew."""
+    standing.require(session, caller)
     _record_as_read_back(session, replicas, provided, blob.storage_backend)
     found = records.locked(session, blob.id)
     if found is not None and found.pk == blob.pk and found.storage_backend == provided.backend:
@@ -229,6 +246,11 @@ def _move_one(
     if only is not None:
         records.allow(found, only)
     found.storage_backend, found.version = provided.backend, found.version + 1
+    for name, value in values.items():
+        setattr(found, name, value)
+    if values:
+        found.updated_at = now()
+        audit.note(session, caller, "blob.changed", blob.id, version=found.version, fields=sorted(values))
     release(session, blob.sha256, blob.storage_backend)
     count(session, blob.storage_backend, blobs=-1)
     count(session, provided.backend, blobs=1)

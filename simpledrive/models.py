@@ -75,6 +75,7 @@ class DriveRow(Base):
 
 
 RETIRED = text("retired_at IS NOT NULL")
+DELETED, DELETED_IN_SQLITE = text("deleted"), text("deleted = 1")
 
 
 class Replica(Base):
@@ -181,6 +182,13 @@ class BlobHistory(_Described, Base):
         Index("ix_blob_history_replica", "sha256", "storage_backend"),
         Index("ix_blob_history_id", "id", "version"),
         Index("ix_blob_history_put_aside_at", "put_aside_at"),
+        Index(
+            "ix_blob_history_deleted",
+            "id",
+            "version",
+            sqlite_where=DELETED_IN_SQLITE,
+            postgresql_where=DELETED,
+        ),
     )
 
     id: Mapped[str] = mapped_column(BYTEWISE)
@@ -225,6 +233,8 @@ class ApiKey(Base):
     expires_at: Mapped[Moment | None]
     last_used_at: Mapped[Moment | None]
     revoked_at: Mapped[Moment | None]
+    deleted_at: Mapped[Moment | None]
+    """Since when nobody is shown it. The row stays, so that its id never stands for another key."""
 
 
 class Reservation(Base):

@@ -93,7 +93,13 @@ def build(settings: Settings, engine: Engine) -> Parts:
         history=timedelta(days=settings.history_days),
     )
     drive = Drive(database, backends, replicas, staging, Quotas(database), settings.max_blob_bytes or None)
-    keys = Keys(database, settings.secret("api_token"), storages, ANONYMOUS[settings.anonymous_access])
+    keys = Keys(
+        database,
+        settings.secret("api_token"),
+        settings.secret("secret_key"),
+        storages,
+        ANONYMOUS[settings.anonymous_access],
+    )
     return Parts(
         settings=settings,
         database=database,

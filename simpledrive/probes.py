@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
+from simpledrive.background import Background
 from simpledrive.errors import DriveError, StorageError
 from simpledrive.models import now
 from simpledrive.sql import Database
@@ -56,8 +57,7 @@ class Probe:
 class Probes:
     """Tells what could be reached as of the last look.
 
-    Looks at the backends every `interval` in a thread of this process; for zero, when somebody asks. Whoever
-    serves calls `ensure_started`: a thread does not survive a fork, and a command line needs none.
+    Looks at the backends every `interval` in a thread of this process; for zero, when somebody asks.
     """
 
     def __init__(self, backends: Backends, database: Database, interval: timedelta) -> None:
@@ -67,17 +67,12 @@ class Probes:
         }
         self._records = _Watch("the database", self._look_at_records)
         self._revision: str | None = None
-        self._started = not interval
-        self._lock = threading.Lock()
+        self._background = Background("probes", self._run)
 
     def ensure_started(self) -> None:
-        """Starts the thread, once."""
-        if self._started:
-            return
-        with self._lock:
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._run, name="probes", daemon=True).start()
+        """Starts looking in this process, if it has not begun."""
+        if self._interval:
+            self._background.ensure_started()
 
     def backends(self) -> dict[str, Probe]:
         """The last probe of each configured backend: its marker, and a small object stored, read and deleted.
@@ -162,7 +157,7 @@ class _Watch:
         try:
             self._look()
         except StorageError as error:
-            why = f"{error.operation}: {error.why}."
+            why = f"{error.operation}: {error.sentence}"
         except DriveError as error:
             why = str(error)
         except Exception:  # a storage that breaks its promise must not look as if it hung

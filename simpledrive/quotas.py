@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -24,8 +25,23 @@ from simpledrive.sql import Database, affected, lastly
 
 log = logging.getLogger(__name__)
 
-LIFETIME = timedelta(days=1)
-"""How long a reservation holds that nobody ended: its process died, or its database was away."""
+REFUNDS = "refunds"
+
+RANK = 0
+"""Before the counters of backends (usage.py)."""
+
+LEAST_LIFETIME = timedelta(minutes=5)
+SLOWEST = 100_000
+"""Bytes a second. A reservation holds for as long as such an upload takes, and then for nothing: its process
+has died, or its database was away. Who is slower is judged by what is left when he has come to the end."""
+
+
+@dataclass
+class Reserved:
+    """Bytes of a quota that an upload under way has spoken for, under a mark."""
+
+    mark: UUID
+    is_charged: bool = False
 
 
 class Quotas:
@@ -41,22 +57,26 @@ class Quotas:
         return self._database.read(lambda session: _left(session, caller))
 
     @contextmanager
-    def reserved(self, caller: Caller, size: int | None) -> Iterator[UUID | None]:
-        """Holds `size` bytes of the caller's quota for the block. Raises QuotaExceeded, TooLarge.
+    def reserved(self, caller: Caller, size: int | None) -> Iterator[Reserved | None]:
+        """Holds `size` bytes of the caller's quota for the block, or until they are charged.
 
-        A size that is not known yet (None) reserves nothing; `charge` has the last word in any case.
+        A size that is not known yet (None) reserves nothing; `charge` has the last word in any case. Raises
+        QuotaExceeded, TooLarge.
         """
         if caller.quota_bytes is None or size is None:
             yield None
             return
         if size > caller.quota_bytes:
             raise refusal(caller, caller.quota_bytes)
-        mark = uuid7()
-        self._database.write(lambda session: _reserve(session, caller, mark, size))
+        reserved = Reserved(uuid7())
+        self._database.write(lambda session: _reserve(session, caller, reserved.mark, size))
         try:
-            yield mark
-        finally:
-            self._end(mark)
+            yield reserved
+        except BaseException:
+            self._end(reserved.mark)
+            raise
+        if not reserved.is_charged:
+            self._end(reserved.mark)
 
     def _end(self, mark: UUID) -> None:
         try:
@@ -79,17 +99,22 @@ def expire(session: Session) -> None:
     session.execute(delete(Reservation).where(Reservation.expires_at < now()))
 
 
-def charge(session: Session, caller: Caller, size: int, reservation: UUID | None = None) -> None:
+def charge(session: Session, caller: Caller, size: int, reserved: Reserved | None = None) -> None:
     """Counts what the caller stores in this transaction, in its last statements. Raises QuotaExceeded."""
     if caller.quota_bytes is not None:
-        lastly(session, lambda session: _charge(session, caller, size, reservation))
+        lastly(session, RANK, lambda session: _charge(session, caller, size, reserved))
 
 
 def refund(session: Session, owner: str, size: int) -> None:
-    """Counts what no longer exists of an owner's, in the last statements of this transaction."""
-    there = (ApiKey.id == owner, ApiKey.quota_bytes.is_not(None))
-    statement = update(ApiKey).where(*there).values(used_bytes=ApiKey.used_bytes - size)
-    lastly(session, lambda session: _execute(session, statement))
+    """Counts what no longer exists of an owner's, in the last statements of this transaction.
+
+    Only for rows that this very transaction has deleted: nobody else may give them back too.
+    """
+    refunds: dict[str, int] | None = session.info.get(REFUNDS)
+    if refunds is None:
+        refunds = session.info[REFUNDS] = {}
+        lastly(session, RANK, _refund)
+    refunds[owner] = refunds.get(owner, 0) + size
 
 
 def _reserve(session: Session, caller: Caller, mark: UUID, size: int) -> None:
@@ -101,13 +126,21 @@ def _reserve(session: Session, caller: Caller, mark: UUID, size: int) -> None:
         return
     if size > (left := _left(session, caller)):
         raise refusal(caller, left)
-    session.add(Reservation(id=mark, key_id=caller.key_id, bytes=size, expires_at=now() + LIFETIME))
+    expires_at = now() + LEAST_LIFETIME + timedelta(seconds=size / SLOWEST)
+    session.add(Reservation(id=mark, key_id=caller.key_id, bytes=size, expires_at=expires_at))
 
 
-def _charge(session: Session, caller: Caller, size: int, reservation: UUID | None) -> None:
+def _refund(session: Session) -> None:
+    for owner, size in sorted(session.info[REFUNDS].items()):
+        there = (ApiKey.id == owner, ApiKey.quota_bytes.is_not(None))
+        session.execute(update(ApiKey).where(*there).values(used_bytes=ApiKey.used_bytes - size))
+
+
+def _charge(session: Session, caller: Caller, size: int, reserved: Reserved | None) -> None:
     _lock(session, caller)
-    if reservation is not None:
-        _delete(session, reservation)
+    if reserved is not None:
+        _delete(session, reserved.mark)
+        reserved.is_charged = True
     if size > (left := _left(session, caller)):
         raise refusal(caller, left)
     there = ApiKey.id == caller.key_id
@@ -130,7 +163,3 @@ def _left(session: Session, caller: Caller) -> int:
 
 def _delete(session: Session, mark: UUID) -> int:
     return affected(session, delete(Reservation).where(Reservation.id == mark))
-
-
-def _execute(session: Session, statement: object) -> None:
-    session.execute(statement)  # type: ignore[call-overload]

@@ -1,7 +1,7 @@
 """What a caller may do: scopes, an id prefix, backends, and how much. Knows no database and no request.
 
-Every call of the domain takes a Caller and asks it. What a caller may not see is answered as if it did not
-exist, or with the same refusal whether it exists or not.
+Every call that serves a request takes a Caller and asks. What a caller may not see is answered as if it did
+not exist, or with the same refusal whether it exists or not.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Caller:
     `key_id` names the credential without being one: it may be kept in a session, a record or a log.
     `backends` are those at which it may place bytes, in its order of preference; `max_bytes` is its largest
     upload; `quota_bytes` is what all blobs and versions it made may have together; `expires_at` is when it
-    ends.
+    ends; `is_issued` says that it is a key of the database, which may be revoked at any moment.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Caller:
     max_bytes: int | None = None
     quota_bytes: int | None = None
     expires_at: datetime | None = None
+    is_issued: bool = False
     origin: Origin = field(default=Origin(), compare=False)
 
     def require(self, scope: Scope, id: str = "") -> None:

@@ -4,11 +4,13 @@ SQLite through SQLAlchemy's defaults loses concurrent updates without a word: re
 writes in the middle of a transaction. So a transaction says at its beginning whether it will write.
 """
 
+import os
 import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from operator import itemgetter
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -70,6 +72,7 @@ def tame(engine: Engine) -> Engine:
             # SQLite makes its file, but not the folder. Where this cannot either, SQLite will say so.
             with suppress(OSError):
                 Path(engine.url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        event.listen(engine, "do_connect", _on_sqlite_do_connect)
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
     elif engine.dialect.name == "postgresql":
@@ -94,9 +97,21 @@ def insert(session: Session, model: type[DeclarativeBase]) -> sqlite.Insert | po
     return postgresql.insert(model)
 
 
-def lastly(session: Session, step: Callable[[Session], None]) -> None:
-    """Has `step` run in this transaction of `Database.write` when all of its work is done, before COMMIT."""
-    session.info.setdefault(LAST_STEPS, []).append(step)
+def lastly(session: Session, rank: int, step: Callable[[Session], None]) -> None:
+    """Has `step` run in this transaction of `Database.write` when all of its work is done, before COMMIT.
+
+    For rows that everybody writes. Steps run in the order of their ranks, so that all transactions lock such
+    rows in one order.
+    """
+    session.info.setdefault(LAST_STEPS, []).append((rank, step))
+
+
+def _on_sqlite_do_connect(_dialect: object, _record: object, args: tuple[Any, ...], _options: object) -> None:
+    """Makes the file for nobody else's eyes: it holds all records, and the files beside it get its mode."""
+    path = str(args[0]) if args else ""
+    if path and path != ":memory:" and not path.startswith("file:"):
+        with suppress(OSError):  # SQLite says it better
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
@@ -110,8 +125,19 @@ def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _on_sqlite_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("writes"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    seconds = 0 if options.get("only_if_free") else BUSY_SECONDS
+    cast(sqlite3.Connection, connection.connection.dbapi_connection).execute(
+        f"PRAGMA busy_timeout = {seconds * 1000}"
+    )
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+_TURNS: dict[str, Lock] = {}
+_TURNS_LOCK = Lock()
 
 
 class Database:
@@ -128,7 +154,7 @@ class Database:
         postgresql = engine.dialect.name == "postgresql"
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if postgresql else engine
         # SQLite has one writer at a time, and its own waiting is a sleep that grows: threads queue here.
-        self._turn = Lock() if engine.dialect.name == "sqlite" else None
+        self._turn = _turn_at(engine.url.database) if engine.dialect.name == "sqlite" else None
 
     def read(self, work: Callable[[Session], T]) -> T:
         """What `work` returns, from one consistent view. Nothing is written."""
@@ -165,12 +191,18 @@ class Database:
                 raise DatabaseUnavailable("The database does not answer.") from error
             raise
 
+    def write_if_free(self, work: Callable[[Session], T]) -> T:
+        """One transaction, tried once, of what is not worth waiting for. Raises Busy without a turn."""
+        engine = self._writer.execution_options(only_if_free=True)
+        with self._taking_turns(patience=0):
+            return self._repeat(lambda: self._once(engine, work), attempts=1)
+
     @contextmanager
-    def _taking_turns(self) -> Iterator[None]:
+    def _taking_turns(self, patience: float | None = None) -> Iterator[None]:
         if self._turn is None:
             yield
             return
-        if not self._turn.acquire(timeout=PATIENCE):
+        if not self._turn.acquire(timeout=PATIENCE if patience is None else patience):
             raise Busy("The database is busy with other writers.")
         try:
             yield
@@ -181,13 +213,13 @@ class Database:
         with Session(engine, expire_on_commit=False) as session, session.begin():
             result = work(session)
             session.flush()
-            for step in session.info.get(LAST_STEPS, ()):
+            for _, step in sorted(session.info.get(LAST_STEPS, ()), key=itemgetter(0)):
                 step(session)
             return result
 
-    def _repeat(self, attempt: Callable[[], T]) -> T:
+    def _repeat(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
         deadline = time.monotonic() + PATIENCE
-        for number in range(ATTEMPTS):
+        for number in range(attempts):
             try:
                 return attempt()
             except IntegrityError:
@@ -204,12 +236,18 @@ class Database:
                     raise DatabaseUnavailable("The database file cannot be used.") from error
                 if not (_lost(error) or _repeatable(error)):
                     raise
-                if number == ATTEMPTS - 1 or time.monotonic() > deadline:
+                if number == attempts - 1 or time.monotonic() > deadline:
                     if _lost(error):
                         raise DatabaseUnavailable("The database does not answer.") from error
                     raise Busy("The database is busy with other writers.") from error
                 time.sleep(random.uniform(0, min(1.0, 0.01 * 2**number)))  # noqa: S311 (no secret)
         raise AssertionError("unreachable")
+
+
+def _turn_at(path: str | None) -> Lock:
+    """The one lock for a SQLite file in this process, however many engines have it open."""
+    with _TURNS_LOCK:
+        return _TURNS.setdefault(path or "", Lock())
 
 
 def _state(error: DBAPIError) -> str | None:

@@ -4,6 +4,7 @@ import logging
 import threading
 from datetime import timedelta
 
+from simpledrive.background import Background
 from simpledrive.errors import DriveError
 from simpledrive.upkeep import Upkeep
 
@@ -11,25 +12,16 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """The server's own sweeping, in a thread of each process, every `interval`; none for zero.
-
-    Started by the first request and not when the app is made: a thread does not survive a fork, and a command
-    line needs none.
-    """
+    """The server's own sweeping, in a thread of each process, every `interval`; none for zero."""
 
     def __init__(self, upkeep: Upkeep, interval: timedelta) -> None:
         self._upkeep, self._interval = upkeep, interval
-        self._started = not interval
-        self._lock = threading.Lock()
+        self._background = Background("sweeper", self._run)
 
     def ensure_started(self) -> None:
-        """Starts the thread, once."""
-        if self._started:
-            return
-        with self._lock:
-            if not self._started:
-                self._started = True
-                threading.Thread(target=self._run, name="sweeper", daemon=True).start()
+        """Starts sweeping in this process, if it has not begun."""
+        if self._interval:
+            self._background.ensure_started()
 
     def _run(self) -> None:
         pause = threading.Event()

@@ -109,23 +109,26 @@ class Upkeep:
         return expired
 
     def _expire_batch(self, session: Session) -> int:
-        rows = session.execute(
-            select(
-                BlobHistory.pk,
-                BlobHistory.sha256,
-                BlobHistory.storage_backend,
-                BlobHistory.owner,
-                BlobHistory.size,
-            )
-            .where(BlobHistory.put_aside_at < now() - self._history)
-            .limit(BATCH)
+        """Forgets a batch of versions; how many. Others may do so at the same time, or bring one back."""
+        old = BlobHistory.put_aside_at < now() - self._history
+        listed = session.execute(
+            select(BlobHistory.pk, BlobHistory.sha256, BlobHistory.storage_backend).where(old).limit(BATCH)
         ).all()
-        for sha256, backend in sorted({(row.sha256, row.storage_backend) for row in rows}):
-            release(session, sha256, backend)
-        for owner in {row.owner for row in rows}:
-            quotas.refund(session, owner, sum(row.size for row in rows if row.owner == owner))
-        session.execute(delete(BlobHistory).where(BlobHistory.pk.in_([row.pk for row in rows])))
-        return len(rows)
+        # Replicas before records: that is the order in which everybody locks them.
+        released = {(row.sha256, row.storage_backend) for row in listed}
+        for place in sorted(released):
+            release(session, *place)
+        gone = session.execute(
+            delete(BlobHistory)
+            .where(BlobHistory.pk.in_([row.pk for row in listed]), old)
+            .returning(BlobHistory.sha256, BlobHistory.storage_backend, BlobHistory.owner, BlobHistory.size),
+            execution_options={"synchronize_session": False},
+        ).all()
+        for place in sorted({(row.sha256, row.storage_backend) for row in gone} - released):
+            release(session, *place)  # it was moved there when we had looked
+        for row in gone:
+            quotas.refund(session, row.owner, row.size)
+        return len(gone)
 
     def _sweep_replicas(self, ready: set[str], swept: Swept) -> None:
         after = ""

@@ -20,6 +20,9 @@ from simpledrive.sql import Database, insert, lastly
 SHARDS = 16
 COUNTED = "counted"
 
+RANK = 1
+"""Behind the accounts of keys (quotas.py): nothing is waited for while one of these rows is held."""
+
 
 class Counts(NamedTuple):
     """Contents kept at a backend, their bytes, and the blobs whose home it is."""
@@ -64,7 +67,7 @@ class Counters:
 
 
 def count(session: Session, backend: str, *, replicas: int = 0, size: int = 0, blobs: int = 0) -> None:
-    """Adds to what is known to lie at a backend, in the last statements of this transaction.
+    """Adds to what is known to lie at a backend, in the very last statements of this transaction.
 
     Last, because everybody writes these few rows: who waited for something else while holding one would
     sooner or later wait for somebody who waits for it.
@@ -72,7 +75,7 @@ def count(session: Session, backend: str, *, replicas: int = 0, size: int = 0, b
     counted: dict[str, Counts] | None = session.info.get(COUNTED)
     if counted is None:
         counted = session.info[COUNTED] = {}
-        lastly(session, _write)
+        lastly(session, RANK, _write)
     before = counted.get(backend, NONE)
     counted[backend] = Counts(before.replicas + replicas, before.bytes + size, before.blobs + blobs)
 

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
 from simpledrive import config, create_app
+from simpledrive.keys import NewKey
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.start import prepare
@@ -88,6 +90,15 @@ def api(app: Flask) -> FlaskClient:
     """A client of `app` that sends the token."""
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = BEARER["Authorization"]
+    return client
+
+
+def client_of(app: Flask, **rights: Any) -> FlaskClient:
+    """A client with a key of its own."""
+    parts: Parts = app.extensions["simpledrive"]
+    _, credential = parts.keys.issue(SERVER, NewKey("a key", **rights))
+    client = app.test_client()
+    client.environ_base["HTTP_X_API_KEY"] = credential
     return client
 
 

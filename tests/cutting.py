@@ -6,9 +6,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-from sqlalchemy import make_url
+from tests.relays import break_off, connect, listener_at, path_in, pump, url_by
 
 CUTS = ("before", "after", "during")
 """The server never sees the COMMIT; has done it; or gets it when the client was cut off and has looked."""
@@ -21,12 +20,9 @@ class CuttingProxy:
     """Passes everything on until it is armed; then cuts the first connection that commits a write."""
 
     def __init__(self, url: str, folder: str) -> None:
-        self._target = make_url(url)
-        port = self._target.port or 5432
-        self.url = make_url(url).set(host=None, port=None, query={"host": folder, "port": str(port)})
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(Path(folder, f".s.PGSQL.{port}")))
-        self._listener.listen()
+        self._target = url
+        self.url = url_by(folder, url)
+        self._listener = listener_at(path_in(folder, url))
         self._armed: str | None = None
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -46,20 +42,13 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client, self._connect()), daemon=True).start()
-
-    def _connect(self) -> socket.socket:
-        host = self._target.host or str(self._target.query.get("host"))
-        port = self._target.port or 5432
-        if not host.startswith("/"):
-            return socket.create_connection((host, port))
-        server = socket.socket(socket.AF_UNIX)
-        server.connect(f"{host}/.s.PGSQL.{port}")
-        return server
+                threading.Thread(
+                    target=self._serve, args=(client, connect(self._target)), daemon=True
+                ).start()
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
         muted = threading.Event()
-        back = threading.Thread(target=_pump, args=(server, client, muted), daemon=True)
+        back = threading.Thread(target=pump, args=(server, client, muted), daemon=True)
         back.start()
         writes = False
         with suppress(OSError):
@@ -73,9 +62,7 @@ class CuttingProxy:
                     writes = False
                 server.sendall(data)
         # Closing would not be enough while the other thread reads: the server would keep its locks.
-        for end in (client, server):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        break_off(client, server)
         back.join()
         client.close()
         server.close()
@@ -96,13 +83,6 @@ def _cut(
         time.sleep(0.2)
     server.sendall(commit + TERMINATE)
     back.join(10)
-
-
-def _pump(server: socket.socket, client: socket.socket, muted: threading.Event) -> None:
-    with suppress(OSError):
-        while data := server.recv(1 << 16):
-            if not muted.is_set():
-                client.sendall(data)
 
 
 @contextmanager

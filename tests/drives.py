@@ -2,13 +2,14 @@
 
 import hashlib
 import io
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select, update
 
 from simpledrive.drive import NewBlob
-from simpledrive.models import BackendUsage, Blob, BlobHistory, Condition, Replica, now
+from simpledrive.models import ApiKey, BackendUsage, Blob, BlobHistory, Condition, Replica, now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import new_key
@@ -65,6 +66,14 @@ def objects(parts: Parts, backend: str) -> set[str]:
     return set(parts.backends.use(backend).keys())
 
 
+def assert_nothing_stored(parts: Parts) -> None:
+    """Neither a record nor bytes, and none left behind in staging."""
+    assert replicas(parts) == []
+    assert objects(parts, "local") == set()
+    folder = parts.settings.staging_path
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
 def put_orphan(parts: Parts, backend: str, seed: int = 0, age: timedelta = timedelta(0)) -> str:
     """Puts an object that no record names, and that looks that old; its key."""
     source = source_of(content(10, seed))
@@ -101,9 +110,18 @@ def check(parts: Parts) -> None:
         name: (int(n), int(size)) for name, n, size in real
     }, "the counters are not the sums"
     rows = {(row.sha256, row.storage_backend): row for row in replicas(parts)}
+    needed: set[tuple[str, str]] = set()
+    owned: Counter[str] = Counter()
     for table in (Blob, BlobHistory):
         for blob in parts.database.read(lambda session, table=table: session.scalars(select(table)).all()):
             assert (blob.sha256, blob.storage_backend) in rows, f"{blob.id} has no replica"
+            needed.add((blob.sha256, blob.storage_backend))
+            owned[blob.owner] += blob.size
+    for place, row in rows.items():
+        assert place in needed or row.retired_at is not None, f"nothing needs {place}, and nobody will look"
+    for key in parts.database.read(lambda session: session.scalars(select(ApiKey)).all()):
+        if key.quota_bytes is not None:
+            assert key.used_bytes == owned[key.id], f"{key.name} is charged for other bytes than it has"
     for row in rows.values():
         storage = parts.backends.use(row.storage_backend)
         reader = storage.open(row.storage_key)

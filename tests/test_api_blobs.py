@@ -110,6 +110,13 @@ def test_bytes_of_any_length_come_back_as_the_same_base64(api: FlaskClient, size
     assert int(got.headers["Content-Length"]) == len(got.data)
 
 
+@pytest.mark.parametrize("data", [1, 1.5, True, None, [], {}], ids=repr)
+def test_data_that_is_no_text_is_422_and_says_what_it_has_to_be(api: FlaskClient, data: object) -> None:
+    document = assert_problem(api.post("/v1/blobs", json={"data": data}), 422, "invalid", "data")
+    assert document["errors"] == [{"field": "data", "message": "This is not a string of base64."}]
+    assert stored(api) == []
+
+
 def test_data_false_leaves_the_bytes_out(api: FlaskClient) -> None:
     answer = post(api, "x")
     got = api.get("/v1/blobs/x?data=false")

@@ -4,6 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from simpledrive.errors import PreconditionFailed
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import BEARER
@@ -143,6 +144,60 @@ def test_moving_to_where_it_is_changes_nothing(client: FlaskClient, any_parts: P
     keep(any_parts, "a", b"abc")
     answer = client.patch("/v1/blobs/a", json={"storage_backend": "local"})
     assert (answer.status_code, answer.headers["ETag"][-3:]) == (200, '-1"')
+
+
+@pytest.mark.parametrize(
+    ("said", "field"), [({"filename": "x" * 1025}, "filename"), ({"metadata": {"k": "x" * 3000}}, "metadata")]
+)
+def test_a_move_with_something_unacceptable_is_not_made(
+    client: FlaskClient, any_parts: Parts, said: dict[str, object], field: str
+) -> None:
+    keep(any_parts, "a", b"abc")
+    answer = client.patch("/v1/blobs/a", json={"storage_backend": "database"} | said)
+    assert_problem(answer, 422, "invalid", field)
+    assert client.get("/v1/blobs/a").json["storage_backend"] == "local"
+    assert client.get("/v1/blobs/a").headers["ETag"].endswith('-1"')
+
+
+def test_a_move_and_a_change_are_one_act(client: FlaskClient, any_parts: Parts) -> None:
+    blob = keep(any_parts, "a", b"abc")
+    body = {"storage_backend": "database", "filename": "x"}
+    answer = client.patch("/v1/blobs/a", json=body, headers={"If-Match": f'"{blob.sha256}-1"'})
+    assert (answer.json["storage_backend"], answer.json["filename"]) == ("database", "x")
+    assert answer.headers["ETag"].endswith('-2"')
+    again = client.patch("/v1/blobs/a", json=body | {"filename": "y"})
+    assert (again.json["filename"], again.headers["ETag"][-3:]) == ("y", '-3"')
+
+
+def test_what_is_replaced_while_it_moves_is_not_changed(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"mine")
+    storage = any_parts.backends.use("database")
+    put, others = storage.put, [b"somebody else's"]
+
+    def slow(key: str, source: object) -> None:
+        put(key, source)
+        if others:
+            replace(any_parts, "a", others.pop())
+
+    storage.put = slow
+    first = any_parts.drive.describe(SERVER, "a").sha256
+    with pytest.raises(PreconditionFailed):
+        any_parts.migration.move(
+            SERVER, "a", "database", lambda blob: blob is not None and blob.sha256 == first, filename="x"
+        )
+    assert others == []
+    blob = any_parts.drive.describe(SERVER, "a")
+    assert (blob.filename, blob.storage_backend) == ("a", "local")
+    check(any_parts)
+
+
+def test_a_place_that_is_away_is_not_taken_for_lost_bytes(app: Flask, api: FlaskClient, parts: Parts) -> None:
+    keep(parts, "a", b"abc")
+    base = parts.settings.local_storage_path
+    base.rename(base.with_name("away"))
+    assert_problem(api.patch("/v1/blobs/a", json={"storage_backend": "database"}), 502, "storage-refused")
+    base.with_name("away").rename(base)
+    assert api.patch("/v1/blobs/a", json={"storage_backend": "database"}).status_code == 200
 
 
 def test_damaged_bytes_are_not_moved(client: FlaskClient, any_parts: Parts) -> None:

@@ -6,8 +6,10 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import event
 
 from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.drives import check, impatient, replicas, versions
 from tests.problems import assert_problem
@@ -210,6 +212,20 @@ def test_the_trash_below_an_impossible_prefix_is_empty(client: FlaskClient, pref
         "items": [],
         "next_cursor": None,
     }
+
+
+def test_the_trash_is_found_by_an_index_of_its_own(parts: Parts) -> None:
+    """Not by a look at every earlier version."""
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    engine = parts.database.engine
+    event.listen(engine, "before_cursor_execute", lambda *told: statements.append((told[2], told[3])))
+    parts.history.trash(SERVER)
+    (statement, values) = next(found for found in statements if "blob_history" in found[0])
+    with engine.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all())
+    assert "ix_blob_history_deleted" in plan
+    assert "ix_blob_history_id" not in plan
+    assert "TEMP B-TREE" not in plan
 
 
 # --- For good

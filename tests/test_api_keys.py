@@ -290,7 +290,7 @@ def test_a_key_that_has_ended_is_not_active(
     parts: Parts, api: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts.keys.issue(SERVER, NewKey("a", expires_at=now() + timedelta(hours=1)))
-    monkeypatch.setattr("simpledrive.api.key_documents.now", lambda: now() + timedelta(hours=2))
+    monkeypatch.setattr("simpledrive.keys.now", lambda: now() + timedelta(hours=2))
     assert [item["is_active"] for item in api.get("/api_keys").get_json()] == [False]
 
 

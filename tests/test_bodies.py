@@ -16,7 +16,6 @@ import requests
 from flask import Flask, g
 from flask.testing import FlaskClient
 
-from simpledrive.http import bodies
 from simpledrive.http.memory import MemoryBudget
 from simpledrive.rights import SERVER
 from tests.apps import BEARER
@@ -450,7 +449,7 @@ def test_many_large_json_bodies_at_once_stay_below_the_ceiling(make_server: Call
 def test_of_a_form_with_many_small_files_few_wait_in_memory(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "FILES_IN_MEMORY", 2)
+    monkeypatch.setattr("simpledrive.http.requests.FILES_IN_MEMORY", 2)
     staging = app.extensions["simpledrive"].settings.staging_path
     form = {"file": [(io.BytesIO(b"x"), f"{number}.txt") for number in range(5)]}
     with app.test_request_context("/drive/upload", method="POST", data=form) as context:

@@ -7,10 +7,10 @@ import pytest
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from simpledrive import records
 from simpledrive.errors import BlobNotFound
 from simpledrive.models import Blob
 from simpledrive.parts import Parts
+from simpledrive.records import rows
 from simpledrive.rights import SERVER
 from tests.cutting import CUTS, CuttingProxy, cutting_proxy
 from tests.drives import check, fetch, keep, objects, replace, replicas, versions
@@ -83,7 +83,7 @@ def test_what_was_deleted_before_we_could_look_does_not_come_back(
     parts: Parts, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stored, the answer lost, deleted by somebody else; then we look whether it was stored."""
-    look, looks = records._version, []
+    look, looks = rows.version_of, []
 
     def late(session: Session, mark: UUID) -> Blob | None:
         looks.append(mark)
@@ -91,7 +91,7 @@ def test_what_was_deleted_before_we_could_look_does_not_come_back(
             parts.drive.delete(SERVER, "a")
         return look(session, mark)
 
-    monkeypatch.setattr(records, "_version", late)
+    monkeypatch.setattr(rows, "version_of", late)
     proxy.arm("after")
     assert keep(parts, "a", b"bytes").version == 1
     assert proxy.has_cut

@@ -327,14 +327,15 @@ def test_a_record_ignores_ranges(client: FlaskClient) -> None:
     assert get(client, "/v1/blobs/x", Range="bytes=0-1").status_code == 200
 
 
-@pytest.mark.parametrize("validator", [TAG, SAME, ""], ids=["tag", "date", "empty"])
+@pytest.mark.parametrize("validator", [TAG, ""], ids=["tag", "empty"])
 def test_if_range_allows_a_part_of_what_the_caller_has(client: FlaskClient, validator: str) -> None:
     assert get(client, Range="bytes=2-3", If_Range=validator).data == b"23"
     assert get(client, Range="bytes=99-", If_Range=validator).status_code == 416
 
 
 @pytest.mark.parametrize(
-    "validator", [OTHER, f"W/{TAG}", TAG.strip('"'), f"{TAG}, {OTHER}", "*", EARLIER, LATER, *NO_DATES[1:]]
+    "validator",
+    [OTHER, f"W/{TAG}", TAG.strip('"'), f"{TAG}, {OTHER}", "*", EARLIER, SAME, LATER, *NO_DATES[1:]],
 )
 def test_if_range_of_another_version_gets_the_whole(client: FlaskClient, validator: str) -> None:
     for wanted in ("bytes=2-3", "bytes=99-"):

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from simpledrive.config import HIDDEN, NAMES, Settings, effective, ensure_secrets, load
+from simpledrive.config import Settings, effective, ensure_secrets, load
+from simpledrive.config.display import HIDDEN
+from simpledrive.config.settings import NAMES
 from simpledrive.errors import ConfigurationError
 
 ROOT = Path(__file__).parent.parent

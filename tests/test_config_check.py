@@ -1,5 +1,6 @@
 """flask drive config check: each finding by what makes it and what does not, and what the exit code says."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,39 @@ def test_what_the_drive_keeps_in_its_folder_is_looked_at(tmp_path: Path) -> None
     (given.instance_path / "secret_key").chmod(0o644)
     (finding,) = found(given)
     assert str(given.instance_path / "secret_key") in finding
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm"])
+def test_sqlite_databases_that_others_may_read_are_named(tmp_path: Path, ending: str) -> None:
+    given = settings(
+        tmp_path,
+        SIMPLEDRIVE_BACKENDS__FAR__KIND="database",
+        SIMPLEDRIVE_BACKENDS__FAR__URL="sqlite:///far.db",
+        SIMPLEDRIVE_BACKENDS__ELSEWHERE__KIND="database",
+        SIMPLEDRIVE_BACKENDS__ELSEWHERE__URL="postgresql://me:hunter2@h/name",
+    )
+    given.instance_path.mkdir()
+    for path in (given.instance_path / f"drive.db{ending}", tmp_path / f"far.db{ending}"):
+        path.touch(0o600)
+        assert found(given) == []
+        path.chmod(0o640)
+        (finding,) = found(given)
+        assert finding.startswith(f"Unsafe: {path} holds what people store, and other users")
+        path.chmod(0o600)
+
+
+def test_a_database_that_the_drive_makes_is_safe_whatever_the_umask(make_app: Callable[..., Flask]) -> None:
+    before = os.umask(0)
+    try:
+        app = make_app(
+            api_token=STRONG,
+            secret_key=STRONG,
+            database_url="sqlite:///new/drive.db",
+        )
+    finally:
+        os.umask(before)
+    result = app.test_cli_runner().invoke(args=["drive", "config", "check"])
+    assert (result.exit_code, result.output) == (0, "Nothing unsafe was found.\n")
 
 
 def test_a_toml_file_without_a_secret_may_be_read_by_all(tmp_path: Path) -> None:

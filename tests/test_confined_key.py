@@ -25,7 +25,7 @@ from werkzeug.test import TestResponse
 
 from simpledrive.drive import Drive, NewBlob
 from simpledrive.keys import NewKey
-from simpledrive.listing import behind, cursor_at
+from simpledrive.keyset import behind, cursor_at
 from simpledrive.machines import Announcement
 from simpledrive.models import ApiKey, Blob, BlobHistory, MachineFile, Replica
 from simpledrive.parts import Parts

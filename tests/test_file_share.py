@@ -18,12 +18,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import event, insert, text
 from werkzeug.test import TestResponse
 
-from simpledrive.keys import NewKey
 from simpledrive.models import Blob
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
-from tests.apps import BEARER, TOKEN
-from tests.drives import check, keep, objects, replicas
+from tests.apps import BEARER, TOKEN, client_of
+from tests.drives import assert_nothing_stored, check, keep
 from tests.problems import assert_problem
 from tests.servers import Server
 from tests.sources import content
@@ -55,22 +54,6 @@ def post_raw(client: FlaskClient, *parts: tuple[str, bytes], **headers: str) -> 
 
 def part(name: str, data: bytes = b"x", field: str = "file", kind: str = "text/plain") -> tuple[str, bytes]:
     return f'Content-Disposition: form-data; name="{field}"; {name}\r\nContent-Type: {kind}', data
-
-
-def client_of(app: Flask, **rights: Any) -> FlaskClient:
-    """A client with a key of its own."""
-    parts: Parts = app.extensions["simpledrive"]
-    _, credential = parts.keys.issue(SERVER, NewKey("a key", **rights))
-    client = app.test_client()
-    client.environ_base["HTTP_X_API_KEY"] = credential
-    return client
-
-
-def assert_nothing_stored(parts: Parts) -> None:
-    assert replicas(parts) == []
-    assert objects(parts, "local") == set()
-    folder = parts.settings.staging_path
-    assert not folder.exists() or list(folder.iterdir()) == []
 
 
 # --- POST /files
@@ -483,3 +466,30 @@ def test_confined_callers_have_files_of_their_own(any_app: Flask, any_parts: Par
     top = post(whole, b"of all").json["id"]
     assert_problem(team.get(f"/files/{top}"), 404, "blob-not-found")
     check(any_parts)
+
+
+WHOLE = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n'
+    b"Content-Type: text/plain\r\n\r\nabc\r\n--x--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data; boundary=x", WHOLE.replace(b"\r\n--x--", b"")),
+        ("multipart/form-data; boundary=x", WHOLE.replace(b"--x--", b"--x-")),
+        ("multipart/form-data; boundary=x", WHOLE.replace(b"a.txt", b"\xff\xfe.txt")),
+        ("multipart/form-data; boundary=x", WHOLE.replace(b"Content-Disposition", b"X-Disposition")),
+        ("multipart/form-data; boundary=x", b"no form at all"),
+        ("multipart/form-data", WHOLE),
+    ],
+)
+def test_a_damaged_form_is_400_and_stores_nothing(api: FlaskClient, content_type: str, body: bytes) -> None:
+    assert_problem(api.post("/files", data=body, content_type=content_type), 400, "bad-request")
+    assert api.get("/files").json == []
+
+
+def test_the_same_form_undamaged_is_stored(api: FlaskClient) -> None:
+    answer = api.post("/files", data=WHOLE, content_type="multipart/form-data; boundary=x")
+    assert answer.status_code == 201

@@ -29,7 +29,7 @@ DOMAIN = {
     "models",
 }
 FACE = {"http", *DOMAIN}
-RULES = {"rights", "audit", "quotas", "replicas", "usage", "backends", "models"}
+RULES = {"rights", "standing", "audit", "quotas", "replicas", "usage", "backends", "models"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "cli", "config", "http", "logs", "parts", "ui", "models"},
@@ -51,17 +51,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "storage.measured",
         *DOMAIN,
     },
-    "sweeper": {"upkeep"},
-    "probes": {"backends", "models"},
+    "sweeper": {"background", "upkeep"},
+    "probes": {"background", "backends", "models"},
+    "background": set(),
     "metrics": set(),
     "logs": set(),
     "drive": {"descriptions", "listing", "reading", "records", "replays", *RULES},
-    "listing": {"rights", "models"},
-    "migration": {"records", *RULES},
+    "keyset": {"models"},
+    "listing": {"keyset", "rights", "models"},
+    "migration": {"descriptions", "records", *RULES},
     "upkeep": {"storage.base", "replays", "sessions", *RULES},
-    "history": {"listing", "records", "rights", "models"},
-    "files": {"drive", "listing", "rights", "models"},
-    "machines": {"drive", "listing", "records", "rights", "models"},
+    "history": {"keyset", "records", "rights", "models"},
+    "files": {"drive", "keyset", "listing", "rights", "models"},
+    "machines": {"drive", "keyset", "records", "rights", "models"},
     "replays": {"models"},
     "reading": {"replicas", "backends", "models"},
     "records": {"descriptions", "replays", *RULES} - {"backends"},
@@ -72,8 +74,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "keys": {"rights", "audit", "models"},
     "sessions": {"keys", "rights", "audit", "models"},
     "quotas": {"rights", "models"},
-    "audit": {"rights", "models"},
+    "audit": {"keyset", "rights", "models"},
     "rights": set(),
+    "standing": {"rights", "models"},
     "descriptions": set(),
     "config": set(),
     "storage": set(),

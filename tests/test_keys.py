@@ -32,7 +32,7 @@ from simpledrive.ids import uuid7
 from simpledrive.keys import Keys, NewKey, rights_of
 from simpledrive.models import ApiKey, Blob, Reservation, now
 from simpledrive.parts import Parts
-from simpledrive.quotas import LIFETIME
+from simpledrive.quotas import LEAST_LIFETIME
 from simpledrive.rights import SCOPES, SERVER, Caller
 from simpledrive.streams.staging import Incoming
 from tests.apps import TOKEN
@@ -573,7 +573,7 @@ def test_a_crash_leaves_a_reservation_that_expires(
     assert any_parts.drive.room(caller) == 20
     with pytest.raises(QuotaExceeded):
         store(any_parts, caller, "x", announced(content(21, 1)))
-    later(LIFETIME + timedelta(seconds=1))
+    later(LEAST_LIFETIME + timedelta(seconds=1))
     assert any_parts.drive.room(caller) == 100
     impatient(any_parts).sweep()
     assert reserved(any_parts) == []

@@ -69,6 +69,12 @@ def test_another_backend_wants_the_bytes(client: FlaskClient, any_parts: Parts) 
     assert known(client, storage_backend="database").json["storage_backend"] == "database"
 
 
+def test_of_several_homes_the_default_is_taken(client: FlaskClient, any_parts: Parts) -> None:
+    for id, backend in (("a", "database"), ("b", "local")):
+        keep(any_parts, id, DATA, backend)
+    assert known(client).json["storage_backend"] == "local"
+
+
 def test_another_size_is_not_these_bytes(client: FlaskClient, any_parts: Parts) -> None:
     keep(any_parts, "old", DATA)
     assert known(client, size=1).status_code == 202
@@ -108,7 +114,7 @@ def test_half_of_it_is_422(client: FlaskClient, body: dict[str, object], fields:
 def test_with_the_bytes_it_is_what_they_are_compared_with(client: FlaskClient, any_parts: Parts) -> None:
     body = {"id": "a", "data": "YWJj", "sha256": digest_of(b"abc"), "size": 3}
     assert_problem(client.post("/v1/blobs", json=body | {"sha256": SHA256}), 400, "digest-mismatch")
-    assert_problem(client.post("/v1/blobs", json=body | {"size": 2}), 400, "bad-request")
+    assert_problem(client.post("/v1/blobs", json=body | {"size": 2}), 422, "invalid", "size")
     assert client.post("/v1/blobs", json=body).status_code == 201
 
 

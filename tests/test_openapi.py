@@ -20,6 +20,7 @@ from simpledrive.api.specification.blobs import HELLO
 from simpledrive.api.specification.file_share import FILE_ID
 from simpledrive.api.specification.parameters import STORED
 from simpledrive.http.problem_kinds import KINDS
+from tests.problems import assert_problem
 
 SPECIFICATION = document(__version__, "")
 COMPONENTS = SPECIFICATION["components"]
@@ -34,6 +35,13 @@ REPORTS = {("/healthz", "503")}
 """Answers that say by their status what they report, and are no errors."""
 
 PROBLEM = "application/problem+json"
+
+OTHER_BYTES = {
+    "Repr-Digest": f"sha-256=:{'A' * 43}=:",
+    "Content-Digest": f"sha-256=:{'A' * 43}=:",
+    "Content-MD5": f"{'A' * 22}==",
+}
+"""What is true of no body that the specification shows."""
 
 NOT_OF_ONE_OPERATION = {
     "not-found": "there is no operation",
@@ -253,6 +261,26 @@ def test_a_request_that_it_shows_is_answered_as_it_says(
     )
     if method != "head" and "application/json" in described.get("content", {}):
         assert faults_of(answer.json, described["content"]["application/json"]["schema"]) == []
+
+
+with_a_body = pytest.mark.parametrize(
+    ("path", "method", "media_type", "value"),
+    [pytest.param(*shown.values[:4], id=shown.id) for shown in requests_shown() if shown.values[2]],
+)
+
+
+@with_a_body
+def test_what_it_says_may_be_announced_of_a_body_is_checked(
+    as_shown: FlaskClient, path: str, method: str, media_type: str, value: object
+) -> None:
+    operation = SPECIFICATION["paths"][path][method]
+    headers = {part["name"] for part in map(resolved, operation["parameters"]) if part["in"] == "header"}
+    assert set(OTHER_BYTES) <= headers
+    url, query = asked(as_shown, path, operation)
+    for announced in OTHER_BYTES.items():
+        request = body_of(media_type, value)
+        answer = as_shown.open(url, method=method.upper(), query_string=query, headers=[announced], **request)
+        assert_problem(answer, 400, "digest-mismatch")
 
 
 def test_every_value_that_it_shows_is_of_its_schema() -> None:

@@ -9,10 +9,12 @@ from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException, ImATeapot, RequestEntityTooLarge
 
 from simpledrive import errors
+from simpledrive.http.problem_kinds import KINDS
 from simpledrive.http.problems import TABLE, problem_of
 from simpledrive.parts import Parts
 from tests.apps import BEARER, TOKEN
 from tests.problems import assert_problem
+from tests.servers import ROOT
 
 
 def test_an_error_has_exactly_these_members(api: FlaskClient) -> None:
@@ -52,6 +54,13 @@ def test_types_are_stable_and_name_one_status_each() -> None:
         assert not problem.title.endswith(".")
         statuses.setdefault(problem.type, set()).add(problem.status)
     assert all(len(found) == 1 for found in statuses.values())
+
+
+def test_the_document_for_callers_lists_every_type_with_its_status() -> None:
+    [section] = re.findall(r"\n## Errors\n(.*?)\n## ", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    listed = re.findall(r"(\d{3}|any other status) ((?:`[a-z_-]+`(?:, )?)+)", section)
+    told = {kind: status for status, kinds in listed for kind in re.findall(r"[a-z_-]+", kinds)}
+    assert told == {kind: str(problem.status or "any other status") for kind, problem in KINDS.items()}
 
 
 def test_an_error_that_has_no_row_takes_its_parents() -> None:
@@ -139,6 +148,25 @@ def test_a_fault_of_ours_is_500_shows_nothing_and_is_logged_with_its_traceback(
         assert answer.headers["X-Request-Id"] in record.getMessage()
         assert record.exc_info is not None
         assert str(record.exc_info[1]) == SECRETS
+
+
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("its folder is gone: is the disk mounted?", "its folder is gone: is the disk mounted?"),
+        ("it does not answer", "it does not answer."),
+        ("It does not answer.", "It does not answer."),
+    ],
+)
+def test_what_a_backend_says_ends_as_one_sentence(
+    api: FlaskClient, parts: Parts, monkeypatch: pytest.MonkeyPatch, why: str, said: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise errors.StorageUnavailable("local", "put", why)
+
+    monkeypatch.setattr(parts.drive, "store", fail)
+    document = assert_problem(api.put("/v1/content/x", data=b"x"), 503, "storage-unavailable")
+    assert document["detail"] == f"The backend local could not do it: {said}"
 
 
 @pytest.mark.parametrize(

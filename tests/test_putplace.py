@@ -16,11 +16,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from simpledrive.keys import NewKey
 from simpledrive.parts import Parts
-from simpledrive.rights import SERVER
-from tests.apps import BEARER, TOKEN
-from tests.drives import keep, objects, replicas
+from tests.apps import BEARER, TOKEN, client_of
+from tests.drives import assert_nothing_stored, keep, replicas
 from tests.problems import assert_problem
 from tests.servers import Server
 
@@ -52,22 +50,6 @@ def upload(client: FlaskClient, data: bytes = b"hello", digest: str = DIGEST, **
     return client.post(
         f"/upload_file/{digest}", query_string=query, data={"file": (io.BytesIO(data), "hosts")}
     )
-
-
-def client_of(app: Flask, **rights: Any) -> FlaskClient:
-    """A client with a key of its own."""
-    parts: Parts = app.extensions["simpledrive"]
-    _, credential = parts.keys.issue(SERVER, NewKey("a key", **rights))
-    client = app.test_client()
-    client.environ_base["HTTP_X_API_KEY"] = credential
-    return client
-
-
-def assert_nothing_stored(parts: Parts) -> None:
-    assert replicas(parts) == []
-    assert objects(parts, "local") == set()
-    folder = parts.settings.staging_path
-    assert not folder.exists() or list(folder.iterdir()) == []
 
 
 # --- POST /put_file

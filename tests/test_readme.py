@@ -1,8 +1,11 @@
 """The README's shell lines do what it says: each block runs, in order, against a real server."""
 
 import re
+import shlex
 import subprocess
 from collections.abc import Callable
+
+import requests
 
 from tests.servers import ROOT, TOKEN, Server
 
@@ -39,6 +42,20 @@ def test_curl_lines_store_fetch_list_and_delete(make_server: Callable[..., Serve
     assert "# Simple Drive" in raw
     assert '"next_cursor": null' in raw
     assert deleted == ""
+
+
+def test_the_key_line_makes_a_key_that_may_only_read_below_its_prefix(
+    make_server: Callable[..., Server],
+) -> None:
+    server = make_server()
+    (block,) = blocks("keys create")
+    made = server.run(*shlex.split(block.removeprefix(".venv/bin/flask --app wsgi ")))
+    as_website = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    listed = requests.get(f"{server.url}/v1/blobs?prefix=public/", headers=as_website, timeout=20)
+    assert listed.status_code == 200, made.stderr
+    for method, id in (("PUT", "public/x"), ("GET", "private/x")):
+        answer = requests.request(method, f"{server.url}/v1/content/{id}", headers=as_website, timeout=20)
+        assert answer.status_code == 403
 
 
 def test_migrate_lines_move(make_server: Callable[..., Server]) -> None:

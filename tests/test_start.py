@@ -27,6 +27,8 @@ def test_the_token_is_made_once_kept_secret_and_printed_once(make_server: Callab
     assert (server.folder / "instance" / "secret_key").stat().st_mode & 0o777 == 0o600
     headers = {"Authorization": f"Bearer {token}"}
     assert requests.get(f"{server.url}/v1/blobs", headers=headers, timeout=10).ok
+    for path in (server.folder / "instance").glob("drive.db*"):
+        assert path.stat().st_mode & 0o777 == 0o600, path.name
 
     server.stop()
     server.start()

@@ -213,7 +213,7 @@ def test_keys_that_ended_and_that_end_soon_are_told_apart(
     parts.keys.issue(SERVER, NewKey("second", expires_at=now() + timedelta(days=20)))
     made, _ = parts.keys.issue(SERVER, NewKey("third"))
     parts.keys.revoke(SERVER, made.id)
-    monkeypatch.setattr("simpledrive.ui.keys.now", lambda: now() + timedelta(hours=2))
+    monkeypatch.setattr("simpledrive.keys.now", lambda: now() + timedelta(hours=2))
     page = visitor.get(PAGE).text
     third, second, first = page.split('<tr role="row" id="k-')[1:]
     assert "revoked <time" in third

@@ -15,11 +15,13 @@ from werkzeug.test import TestResponse
 
 from simpledrive.drive import NewBlob
 from simpledrive.errors import DatabaseUnavailable, StagingFull, StorageUnavailable
+from simpledrive.keys import NewKey, rights_of
 from simpledrive.models import BackendUsage, Replica, now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from simpledrive.streams.staging import Incoming
 from tests.apps import TOKEN
+from tests.drives import keep
 from tests.visitors import Visitor
 
 HTMX = {"HX-Request": "true"}
@@ -557,6 +559,36 @@ def test_content_comes_as_it_was_stored_and_never_runs(visitor: Visitor, put: Ca
     assert answer.headers["Content-Disposition"].startswith("attachment")
     assert visitor.get("/drive/content/evil.html", headers={"Range": "bytes=1-6"}).data == b"script"
     assert visitor.get("/drive/content/none").status_code == 404
+
+
+def test_a_blob_page_names_who_stored_it_to_those_who_may_know(
+    app: Flask, visitor: Visitor, parts: Parts
+) -> None:
+    maker, makers = parts.keys.issue(SERVER, NewKey("tablet", scopes=["read", "write"], prefix="in/"))
+    _, others = parts.keys.issue(SERVER, NewKey("reader", scopes=["read"], prefix="in/"))
+    _, confined = parts.keys.issue(SERVER, NewKey("chief", prefix="in/"))
+
+    def said(who: Visitor, id: str) -> str:
+        page = who.get(f"/drive/blob/{id}")
+        assert page.status_code == 200
+        assert parts.drive.describe(SERVER, id).owner not in page.text
+        found = re.search(r" UTC(?: by <bdi>(.*?)</bdi>)?</dd>\n<dt>Version", page.text)
+        assert found is not None
+        return found[1] or ""
+
+    def signed_in(key: str) -> Visitor:
+        someone = Visitor(app)
+        assert someone.sign_in(key).status_code == 303
+        return someone
+
+    keep(parts, "in/theirs", b"1", caller=rights_of(maker))
+    keep(parts, "in/first", b"2", caller=parts.keys.verify(TOKEN))
+    assert [said(visitor, id) for id in ("in/theirs", "in/first")] == ["tablet", "API_TOKEN"]
+    assert [said(signed_in(makers), id) for id in ("in/theirs", "in/first")] == ["tablet", ""]
+    assert [said(signed_in(confined), id) for id in ("in/theirs", "in/first")] == ["tablet", ""]
+    assert [said(signed_in(others), id) for id in ("in/theirs", "in/first")] == ["", ""]
+    parts.keys.remove(SERVER, maker.id)
+    assert said(visitor, "in/theirs") == ""
 
 
 # --- Uploading

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("expires_at", moment),
         sa.Column("last_used_at", moment),
         sa.Column("revoked_at", moment),
+        sa.Column("deleted_at", moment),
     )
     op.create_table(
         "reservations",

@@ -11,11 +11,11 @@ from simpledrive.api import documents, queries
 from simpledrive.api.answers import json_response, no_content, page_of, stored
 from simpledrive.api.bodies import document
 from simpledrive.drive import NewBlob
+from simpledrive.errors import Invalid
 from simpledrive.http.conditions import precondition, record_etag, unchanged
 from simpledrive.http.content import streamed
 from simpledrive.http.current import caller, parts, sign_in_by_header
 from simpledrive.http.idempotency import once
-from simpledrive.models import Blob, Condition
 from simpledrive.streams.staging import Incoming
 
 blueprint = Blueprint("blobs", __name__, url_prefix="/v1/blobs")
@@ -33,9 +33,10 @@ def post() -> Response:
         if not sent.has_data:
             return _from_digest(new, sent.sha256, sent.size)
         data = documents.decode(sent.data)
+        if sent.says_size and sent.size != len(data):
+            raise Invalid(("size", f"The data are {len(data)} bytes."))
         digests = {"sha256": bytes.fromhex(sent.sha256)} if sent.sha256 else {}
-        size = sent.size if "size" in sent.model_fields_set else len(data)
-        blob, _ = parts().drive.store(caller(), Incoming(io.BytesIO(data), size, digests), new)
+        blob, _ = parts().drive.store(caller(), Incoming(io.BytesIO(data), len(data), digests), new)
     return stored(blob, 201, record_etag(blob))
 
 
@@ -72,20 +73,13 @@ def patch(id: str) -> Response:
     with document(documents.ChangeDocument, documents.BESIDE_DATA) as sent:
         if sent.version:
             blob = parts().drive.restore(caller(), id, sent.version, only)
+        elif sent.moves:
+            blob = parts().migration.move(caller(), id, sent.storage_backend, only, **sent.described())
         else:
-            blob = _changed(id, sent, only)
+            blob = parts().drive.change(caller(), id, **sent.described(), only=only)
     response = json_response(documents.record(blob))
     response.headers["ETag"] = f'"{record_etag(blob)}"'
     return response
-
-
-def _changed(id: str, sent: documents.ChangeDocument, only: Condition | None) -> Blob:
-    """First the move, which may take long and fail: then nothing else was changed either."""
-    said = sent.described()
-    if "storage_backend" not in sent.model_fields_set:
-        return parts().drive.change(caller(), id, **said, only=only)
-    blob = parts().migration.move(caller(), id, sent.storage_backend, only)
-    return parts().drive.change(caller(), id, **said) if said else blob
 
 
 @blueprint.delete("/<id:id>")

@@ -23,7 +23,7 @@ def put(id: str) -> Response:
         id=id,
         filename=request.args.get("filename"),
         content_type=request.headers.get("Content-Type"),
-        storage_backend=request.args.get("storage_backend"),
+        storage_backend=request.args.get("storage_backend") or None,
     )
     blob, is_new = parts().drive.store(caller(), incoming(request), new, replaceable(request))
     return stored(blob, 201 if is_new else 200, content_etag(blob))

@@ -23,6 +23,9 @@ BESIDE_DATA = 64 << 10
 MOST_PROBLEMS = 20
 
 MISSING = "Send the bytes as data, or the sha256 and size of bytes that are there already."
+SENTENCES = {"bytes_type": "This is not a string of base64."}
+"""In place of the parser's own, which speaks of the types of Python."""
+
 DIGEST = "^[0-9a-fA-F]{64}$"
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -77,6 +80,10 @@ class NewBlobDocument(Document):
     def has_data(self) -> bool:
         return "data" in self.model_fields_set
 
+    @property
+    def says_size(self) -> bool:
+        return "size" in self.model_fields_set
+
     def described(self) -> dict[str, Any]:
         """What is said of the blob beside its bytes; what was left out is not in it."""
         return self.model_dump(exclude={"data", "sha256", "size"}, exclude_unset=True)
@@ -100,6 +107,10 @@ class ChangeDocument(Document):
             raise PydanticCustomError("version", why)
         return self
 
+    @property
+    def moves(self) -> bool:
+        return "storage_backend" in self.model_fields_set
+
     def described(self) -> dict[str, Any]:
         """What is to be said of the blob from now on."""
         return self.model_dump(include={"filename", "content_type", "metadata"}, exclude_unset=True)
@@ -122,7 +133,7 @@ def read(shape: type[D], body: bytes) -> D:
 def _listed(problem: ErrorDetails) -> tuple[str, str]:
     """The member, as its place in the document or as the check that found it says, and what is wrong."""
     place = ".".join(map(str, problem["loc"])) or problem.get("ctx", {}).get("field", "body")
-    return place, problem["msg"]
+    return place, SENTENCES.get(problem["type"], problem["msg"])
 
 
 def _refuse_bulk(body: bytes) -> None:

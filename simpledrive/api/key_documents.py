@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from pydantic import AwareDatetime
 
 from simpledrive.api.documents import Count, Document, stamp
-from simpledrive.keys import NewKey
-from simpledrive.models import ApiKey, now
+from simpledrive.keys import NewKey, counts, described
+from simpledrive.models import ApiKey
 
 
 class NewKeyDocument(Document):
@@ -41,32 +42,17 @@ class NewApiKeyDocument(Document):
 
 def key(row: ApiKey) -> dict[str, Any]:
     """What is told of a key, to whoever may do all that it may."""
-    return {
-        "id": row.id,
-        "name": row.name,
-        "description": row.description,
-        "scopes": row.scopes,
-        "prefix": row.prefix,
-        "backends": row.backends,
-        "max_bytes": row.max_bytes,
-        "quota_bytes": row.quota_bytes,
-        "used_bytes": None if row.quota_bytes is None else row.used_bytes,
-        "created_at": stamp(row.created_at),
-        "created_by": row.created_by,
-        "expires_at": stamp(row.expires_at) if row.expires_at else None,
-        "last_used_at": stamp(row.last_used_at) if row.last_used_at else None,
-        "revoked_at": stamp(row.revoked_at) if row.revoked_at else None,
-    }
+    told = described(row)
+    return {name: stamp(value) if isinstance(value, datetime) else value for name, value in told.items()}
 
 
 def api_key(row: ApiKey) -> dict[str, Any]:
     """The same as PutPlace's contract has it, in its listing."""
-    ended = row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now())
     return {
         "_id": row.id,
         "name": row.name,
         "description": row.description or None,
         "created_at": stamp(row.created_at),
         "last_used_at": stamp(row.last_used_at) if row.last_used_at else None,
-        "is_active": not ended,
+        "is_active": counts(row),
     }

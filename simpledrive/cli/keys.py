@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from simpledrive.errors import DriveError, Invalid
 from simpledrive.http.current import parts
-from simpledrive.keys import NewKey
+from simpledrive.keys import NewKey, described
 from simpledrive.logs import moment, printable
 from simpledrive.models import ApiKey, now
 from simpledrive.rights import SCOPES, SERVER
@@ -102,7 +102,7 @@ def every(as_json: bool) -> None:
         found = parts().keys.all(SERVER)
     if as_json:
         for key in found:
-            click.echo(json.dumps(_document(key)))
+            click.echo(json.dumps(described(key), default=moment))
     elif found:
         rows = [("ID", "NAME", "MAY", "ONLY BELOW", "LAST USED", "ENDS"), *map(_row, found)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -147,14 +147,3 @@ def _row(key: ApiKey) -> tuple[str, ...]:
     used = moment(key.last_used_at) if key.last_used_at else "never"
     below = printable(key.prefix) or "everything"
     return key.id, printable(key.name), ",".join(key.scopes), below, used, ends
-
-
-def _document(key: ApiKey) -> dict[str, object]:
-    moments = ("created_at", "expires_at", "last_used_at", "revoked_at")
-    said = ("id", "name", "description", "scopes", "prefix", "backends", "max_bytes", "quota_bytes")
-    used = None if key.quota_bytes is None else key.used_bytes
-    return (
-        {name: getattr(key, name) for name in said}
-        | {"used_bytes": used, "created_by": key.created_by}
-        | {name: moment(at) if (at := getattr(key, name)) else None for name in moments}
-    )

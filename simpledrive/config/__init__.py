@@ -5,19 +5,14 @@
 a database or reaches a network.
 """
 
-from simpledrive.config.display import HIDDEN, Effective, effective
+from simpledrive.config.display import effective
 from simpledrive.config.reading import load
-from simpledrive.config.safety import Finding, unsafe
+from simpledrive.config.safety import unsafe
 from simpledrive.config.secrets import Secrets, ensure_secrets
-from simpledrive.config.settings import JSON_MEMORY_FACTOR, NAMES, Options, Settings
+from simpledrive.config.settings import JSON_MEMORY_FACTOR, Settings
 
 __all__ = [
-    "HIDDEN",
     "JSON_MEMORY_FACTOR",
-    "NAMES",
-    "Effective",
-    "Finding",
-    "Options",
     "Secrets",
     "Settings",
     "effective",

@@ -1,6 +1,6 @@
 """What is unsafe about settings that the drive can run with. What it cannot is refused by `settings`.
 
-Pure but for one thing: it looks at the modes of files that hold secrets. It opens nothing.
+Pure but for one thing: it looks at the modes of files that hold secrets or records. It opens nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
 
 from simpledrive.config.settings import Settings
 
@@ -82,12 +84,26 @@ def _weakness(secret: str) -> str | None:
 
 def _readable_files(settings: Settings) -> Iterator[Finding]:
     kept = (settings.instance_path / name for name in ("api_token", "secret_key"))
-    for path in dict.fromkeys([*settings.secret_files, *kept]):
+    held = dict.fromkeys([*settings.secret_files, *kept], "secrets")
+    held |= dict.fromkeys(_sqlite_files(settings), "what people store")
+    for path, what in held.items():
         with suppress(OSError):
             if _others_may_read(path):
                 yield Finding(
-                    f"{path} holds secrets, and other users of this machine may read it: chmod 600 it."
+                    f"{path} holds {what}, and other users of this machine may read it: chmod 600 it."
                 )
+
+
+def _sqlite_files(settings: Settings) -> Iterator[Path]:
+    """The databases of records and of backends that are SQLite's, each with the two files beside it.
+
+    These two keep the mode that the database had when they were made.
+    """
+    databases = (options for options in settings.backends.values() if options.get("kind") == "database")
+    for given in (settings.database_url, *(options["url"] for options in databases if "url" in options)):
+        url = make_url(str(given))
+        if url.drivername == "sqlite" and url.database:
+            yield from (Path(url.database + ending) for ending in ("", "-wal", "-shm"))
 
 
 def _others_may_read(path: Path) -> bool:

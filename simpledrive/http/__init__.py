@@ -17,11 +17,11 @@ from simpledrive.http import (
     problems,
     proxies,
 )
-from simpledrive.http.bodies import Request
 from simpledrive.http.connection import in_portions
 from simpledrive.http.cookies import Cookies
 from simpledrive.http.current import parts
 from simpledrive.http.memory import MemoryBudget, give_back_what_is_freed
+from simpledrive.http.requests import Request
 from simpledrive.ids import uuid7
 
 

@@ -9,13 +9,16 @@ from simpledrive.logs import REQUESTS
 
 log = logging.getLogger(REQUESTS)
 
+FAULT = 500
+"""Other 5xx are explained by a line of their own where somebody must act; a used-up quota is 507 too."""
+
 LONGEST = 1024
 """Characters of a path that are logged: no other process tears a line that fits into one write."""
 
 
 def write(exchange: Exchange) -> None:
     """Logs a request: ERROR for a fault of ours, else INFO."""
-    level = logging.ERROR if exchange.status >= 500 else logging.INFO
+    level = logging.ERROR if exchange.status == FAULT else logging.INFO
     if log.isEnabledFor(level):
         log.log(level, "%s", _Line(exchange), extra={"fields": _fields(exchange)})
 

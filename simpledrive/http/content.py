@@ -42,7 +42,7 @@ def content_response(request: Request, blob: Blob, *, download: bool) -> Respons
     etag = content_etag(blob)
     if unchanged(request, etag, blob.updated_at):
         return _described(Response(status=304), blob, download)
-    asked = part(request, blob.size, etag, blob.updated_at)
+    asked = part(request, blob.size, etag)
     start, stop = asked or (0, blob.size)
     if request.method == "HEAD":
         response = Response()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from flask import Flask, g, has_request_context, request
 
-from simpledrive.http.bodies import Request
+from simpledrive.http.requests import Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

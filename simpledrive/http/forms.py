@@ -8,8 +8,10 @@ import flask
 from werkzeug.datastructures import FileStorage
 
 from simpledrive.errors import BadRequest, Invalid
-from simpledrive.http.bodies import FormFile, Request, file_limit, refuse_codings
+from simpledrive.http.bodies import refuse_codings
 from simpledrive.http.current import caller
+from simpledrive.http.form_files import FormFile, file_limit
+from simpledrive.http.requests import Request
 from simpledrive.streams.staging import Staged
 
 

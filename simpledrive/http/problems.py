@@ -103,7 +103,7 @@ def answer(error: Exception) -> Response:
     problem = problem_of(error)
     if problem is FAULT:
         log.error("a fault in request %s", g.get("request_id"), exc_info=error)
-    elif problem.status >= 500:
+    elif problem.status >= 500 and not isinstance(error, errors.RequestError):
         log.error("%s in request %s: %s", problem.type, g.get("request_id"), error)
     # Without an adapter (a Host that cannot be one) no page can be made, since it has links.
     if request.path.partition("/")[2].split("/")[0] == "drive" and request_ctx.url_adapter is not None:
@@ -138,7 +138,7 @@ def _detail(error: Exception, problem: Problem) -> str:
     if problem is FAULT:
         return FAULT_DETAIL
     if isinstance(error, errors.StorageError):
-        return f"The backend {error.backend} could not do it: {error.why}."
+        return f"The backend {error.backend} could not do it: {error.sentence}"
     if isinstance(error, HTTPException):
         return error.description or problem.title
     return str(error)

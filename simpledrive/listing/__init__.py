@@ -4,9 +4,9 @@ A listing is stable while blobs come and go: what is there throughout is seen ex
 not the last names a cursor, with which the next one is asked for; nobody else needs to know what is in it.
 """
 
+from simpledrive.keyset import within
 from simpledrive.listing.filters import Filter
 from simpledrive.listing.folders import Folder, FolderPage
-from simpledrive.listing.keyset import behind, cursor_at, within
 from simpledrive.listing.levels import DELIMITER, Page
 from simpledrive.listing.pages import Listing
 
@@ -17,7 +17,5 @@ __all__ = [
     "FolderPage",
     "Listing",
     "Page",
-    "behind",
-    "cursor_at",
     "within",
 ]

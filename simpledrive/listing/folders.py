@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from simpledrive.ids import after_prefix, folder_of
-from simpledrive.listing.keyset import cursor_at, within
+from simpledrive.keyset import cursor_at, within
 from simpledrive.models import Blob
 from simpledrive.rights import Caller
 
@@ -91,8 +91,9 @@ def _way_down(session: Session, prefix: str, path: str, backends: list[str]) -> 
 
 
 def _backends_below(session: Session, path: str, backends: list[str]) -> list[str]:
-    def holds(name: str) -> bool:
-        query = within(select(Blob).where(Blob.storage_backend == name), path)
-        return session.scalars(query.limit(1)).first() is not None
-
-    return [name for name in backends if holds(name)]
+    """Which of the backends are home to something in a folder: one query for all."""
+    if not backends:
+        return []
+    there = [within(select(Blob.pk).where(Blob.storage_backend == name), path).exists() for name in backends]
+    answers = session.execute(select(*there)).one()
+    return [name for name, holds in zip(backends, answers, strict=True) if holds]

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, false
 from sqlalchemy.orm import Session
 
 from simpledrive.ids import after_prefix
-from simpledrive.listing.keyset import cursor_at
+from simpledrive.keyset import cursor_at
 from simpledrive.models import Blob
 
 DELIMITER = "/"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import Select, select
 
 from simpledrive.ids import unprintable
+from simpledrive.keyset import behind, cursor_at, cut, within
 from simpledrive.listing.filters import EVERYTHING, Filter
 from simpledrive.listing.folders import FolderPage, contents
-from simpledrive.listing.keyset import behind, cursor_at, within
 from simpledrive.listing.levels import Page, level
 from simpledrive.models import Blob
 from simpledrive.rights import Caller
@@ -36,8 +36,8 @@ class Listing:
         if after is not None:
             query = query.where(Blob.id > after)
         query = query.limit(limit + 1)
-        blobs = list(self._database.read(lambda session: session.scalars(query).all()))
-        return Page(blobs[:limit], cursor_at(blobs[limit - 1].id) if len(blobs) > limit else None)
+        found = self._database.read(lambda session: session.scalars(query).all())
+        return Page(*cut(found, limit, lambda blob: cursor_at(blob.id)))
 
     def level(
         self, caller: Caller, wanted: Filter = EVERYTHING, cursor: str | None = None, limit: int = 100

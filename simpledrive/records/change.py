@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from simpledrive import standing
 from simpledrive.audit import note
 from simpledrive.models import Blob, Condition, now
 from simpledrive.records import rows
@@ -23,6 +24,7 @@ class Change:
 
     def change(self, session: Session) -> Blob:
         """Raises BlobNotFound, PreconditionFailed."""
+        standing.require(session, self._caller)
         blob = rows.locked(session, self._id)
         if blob is None:
             raise rows.not_found(self._id)

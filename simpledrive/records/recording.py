@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from simpledrive import quotas
+from simpledrive import quotas, standing
 from simpledrive.audit import Action, note
 from simpledrive.descriptions import Description
 from simpledrive.ids import folder_of, uuid7
@@ -23,13 +22,13 @@ from simpledrive.rights import Caller
 class Wanted:
     """A blob to be recorded: who wants it, how it is described, and in whose place it may come.
 
-    `reservation` is what was set aside of the caller's quota, `once` what makes the request repeatable.
+    `reserved` is what was set aside of the caller's quota, `once` what makes the request repeatable.
     """
 
     caller: Caller
     described: Description
     replaces: Condition | None = None
-    reservation: UUID | None = None
+    reserved: quotas.Reserved | None = None
     once: Once | None = None
 
 
@@ -47,6 +46,7 @@ class Recording:
         Raises BlobExists, PreconditionFailed, KeyReused, QuotaExceeded, ReplicaGone.
         """
         wanted = self._wanted
+        standing.require(session, wanted.caller)
         if wanted.once is not None and (earlier := wanted.once.claim(session)) is not None:
             return earlier, True
         self._replicas.record(session, self._provided)
@@ -63,7 +63,7 @@ class Recording:
             blob = rows.add(session, self._row(before))
         if wanted.once is not None:
             wanted.once.keep(session, blob)
-        quotas.charge(session, wanted.caller, blob.size, wanted.reservation)
+        quotas.charge(session, wanted.caller, blob.size, wanted.reserved)
         action: Action = "blob.stored" if self._is_new else "blob.replaced"
         note(session, wanted.caller, action, blob.id, version=blob.version, size=blob.size)
         return blob, self._is_new

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Row, delete, exists, select
 from sqlalchemy.orm import Session
 
-from simpledrive import quotas
+from simpledrive import quotas, standing
 from simpledrive.audit import note
 from simpledrive.models import Blob, BlobHistory, Condition, now
 from simpledrive.records import rows
@@ -26,6 +26,9 @@ class Deletion:
 
     def delete(self, session: Session) -> bool:
         """Raises BlobNotFound, PreconditionFailed."""
+        if self._marks and self.happened(session):
+            return True  # by an earlier run, whose COMMIT counted after all
+        standing.require(session, self._caller)
         blob = rows.locked(session, self._id)
         if blob is None:
             raise rows.not_found(self._id)
@@ -49,7 +52,11 @@ class Erasure:
         self._ran = False
 
     def erase(self, session: Session) -> bool:
-        """Raises BlobNotFound, PreconditionFailed."""
+        """Raises BlobNotFound, PreconditionFailed.
+
+        What others store under the id once we have looked is theirs, and stays.
+        """
+        standing.require(session, self._caller)
         # Replicas before blobs: that is the order in which everybody locks them.
         released = self._places(session)
         for place in sorted(released):
@@ -57,15 +64,17 @@ class Erasure:
         blob = rows.locked(session, self._id)
         if self._only is not None:
             rows.allow(blob, self._only)
-        gone = [row for table in (Blob, BlobHistory) for row in self._removed(session, table)]
+        gone = [*_removed(session, Blob, [] if blob is None else [blob.pk])]
+        if gone:
+            count(session, gone[0].storage_backend, blobs=-1)
+        aside = session.scalars(select(BlobHistory.pk).where(BlobHistory.id == self._id)).all()
+        gone += _removed(session, BlobHistory, aside)
         if not gone:
             raise rows.not_found(self._id)
         for place in sorted({(row.sha256, row.storage_backend) for row in gone} - released):
-            release(session, *place)  # somebody stored it when we had looked
+            release(session, *place)  # somebody stored it, or moved it there, when we had looked
         for row in gone:
             quotas.refund(session, row.owner, row.size)
-        if blob is not None:
-            count(session, blob.storage_backend, blobs=-1)
         note(session, self._caller, "blob.erased", self._id, versions=len(gone))
         self._ran = True
         return True
@@ -78,14 +87,18 @@ class Erasure:
             found |= {(sha256, backend) for sha256, backend in session.execute(query)}
         return found
 
-    def _removed(self, session: Session, table: type[Blob] | type[BlobHistory]) -> Sequence[Row[str, str, str, int]]:
-        columns = (table.sha256, table.storage_backend, table.owner, table.size)
-        statement = delete(table).where(table.id == self._id).returning(*columns)
-        return session.execute(statement, execution_options={"synchronize_session": False}).all()
-
     def happened(self, session: Session) -> bool | None:
         """Nothing left under the id, after we had found something: it was us, or as good as."""
         if not self._ran:
             return None
         left = exists().where(Blob.id == self._id), exists().where(BlobHistory.id == self._id)
         return None if any(session.scalar(select(found)) for found in left) else True
+
+
+def _removed(
+    session: Session, table: type[Blob] | type[BlobHistory], marks: Sequence[UUID]
+) -> Sequence[Row[str, str, str, int]]:
+    """Deletes these rows, as far as nobody else has; what was in them."""
+    columns = (table.sha256, table.storage_backend, table.owner, table.size)
+    statement = delete(table).where(table.pk.in_(marks)).returning(*columns)
+    return session.execute(statement, execution_options={"synchronize_session": False}).all()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from simpledrive import quotas
+from simpledrive import quotas, standing
 from simpledrive.audit import note
-from simpledrive.errors import BlobNotFound
+from simpledrive.errors import BlobNotFound, Forbidden
 from simpledrive.ids import uuid7
 from simpledrive.models import Blob, BlobHistory, Condition, now
 from simpledrive.records import rows
@@ -26,7 +26,8 @@ class Restoration:
         self._mark = uuid7()
 
     def restore(self, session: Session) -> Blob:
-        """Raises BlobNotFound, BlobExists, PreconditionFailed, QuotaExceeded."""
+        """Raises BlobNotFound, BlobExists, Forbidden, PreconditionFailed, QuotaExceeded."""
+        standing.require(session, self._caller)
         before = rows.locked(session, self._id)
         if before is not None and before.pk == self._mark:
             return before
@@ -40,6 +41,8 @@ class Restoration:
         if aside is None:
             what = "in the trash" if self._version is None else f"of version {self._version}"
             raise BlobNotFound(f"There is nothing {what} with the id {self._id!r}.")
+        if self._caller.backends is not None and aside.storage_backend not in self._caller.backends:
+            raise Forbidden("This key may not place bytes at the backend where that version is.")
         moment = now()
         row = aside.described() | {"pk": self._mark, "updated_at": moment}
         if before is not None:

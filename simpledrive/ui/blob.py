@@ -55,6 +55,7 @@ def show(id: str) -> Response:
         "ui/blob.html",
         entry=entry,
         blob=blob,
+        maker=parts().keys.name_of(caller(), blob.owner),
         crumbs=names.crumbs(blob.folder),
         preview=preview,
         places=[_place(blob, replica) for replica in entry.copies],

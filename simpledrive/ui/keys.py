@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from typing import cast
 
 from flask import Blueprint, Response, current_app, request, url_for
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from simpledrive.errors import Invalid, KeyExists
 from simpledrive.http.current import caller, parts
 from simpledrive.ids import uuid7
-from simpledrive.keys import NewKey
+from simpledrive.keys import NewKey, counts
 from simpledrive.models import ApiKey, now
 from simpledrive.rights import SCOPES
 from simpledrive.ui import notes
@@ -28,6 +28,9 @@ blueprint = Blueprint("keys", __name__, url_prefix="/keys")
 
 ENDS = {"30": "in 30 days", "90": "in 90 days", "365": "in a year"}
 """What can be chosen, in days. Without one of these a key ends when its maker's does."""
+
+FORM_SECONDS = 86400
+"""How long a form for a new key can be sent."""
 
 SOON = timedelta(days=30)
 """A key that ends within this is pointed out."""
@@ -87,7 +90,7 @@ def _page(status: int, **context: object) -> Response:
         ends=ENDS,
         limits=caller(),
         asking=_signer().dumps(str(uuid7())),
-        moment=now(),
+        counts=counts,
         soon=now() + SOON,
         **context,
     )
@@ -110,7 +113,7 @@ def _asked() -> NewKey:
             return None
 
     try:
-        id = cast(str, _signer().loads(form.get("asking", "")))
+        id = cast(str, _signer().loads(form.get("asking", ""), max_age=FORM_SECONDS))
     except BadSignature:
         raise Invalid(("asking", "This form was not made for you. Send it once more.")) from None
     max_bytes, quota_bytes = size("max_bytes"), size("quota_bytes")
@@ -133,6 +136,6 @@ def _end(days: str) -> datetime | None:
     return now() + timedelta(days=int(days)) if days in ENDS else None
 
 
-def _signer() -> URLSafeSerializer:
+def _signer() -> URLSafeTimedSerializer:
     """Signs the ids of keys to be made, for this caller alone."""
-    return URLSafeSerializer(cast(str, current_app.secret_key), f"a new key of {caller().key_id}")
+    return URLSafeTimedSerializer(cast(str, current_app.secret_key), f"a new key of {caller().key_id}")

@@ -11,8 +11,8 @@ from werkzeug.datastructures import FileStorage
 from simpledrive.descriptions import DEFAULT_TYPE
 from simpledrive.drive import NewBlob
 from simpledrive.errors import BlobExists, DriveError, RequestError
-from simpledrive.http.bodies import FormFile
 from simpledrive.http.current import caller, parts
+from simpledrive.http.form_files import FormFile
 from simpledrive.http.problems import problem_of
 from simpledrive.models import Blob
 from simpledrive.ui import names, notes

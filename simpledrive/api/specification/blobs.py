@@ -5,7 +5,7 @@ from __future__ import annotations
 from simpledrive.api.documents import ChangeDocument, NewBlobDocument
 from simpledrive.api.specification.answers import answer
 from simpledrive.api.specification.operation import json_body, operation
-from simpledrive.api.specification.parameters import ANNOUNCED, CONDITIONS, NEW, STORED, query, switch
+from simpledrive.api.specification.parameters import CONDITIONS, NEW, STORED, query, switch
 from simpledrive.api.specification.problems import CHANGING, FETCHING, SIGNED_IN, STORING
 from simpledrive.api.specification.references import Json, parameter, schema
 from simpledrive.api.specification.shapes import schema_of
@@ -160,7 +160,7 @@ PATHS: dict[str, dict[str, Json]] = {
             description="The body has at most JSON_MAX_BYTES, and beside its data 64 KiB; `PUT "
             "/v1/content/{id}` takes more. Without an id the drive makes one, a UUID of version 7. The path "
             "may end in a slash.",
-            parameters=[parameter(name) for name in ("Idempotency-Key", *ANNOUNCED)],
+            parameters=[parameter("Idempotency-Key")],
             body=json_body(
                 "NewBlob",
                 text={
@@ -210,7 +210,7 @@ PATHS: dict[str, dict[str, Json]] = {
             "Changes what is said of a blob, moves it, or makes a version current again.",
             {200: answer("The record as it is now.", schema("Record"), headers=("ETag", "Cache-Control"))},
             (*SIGNED_IN, *STORING, *FETCHING, "unsupported-type", "blob-not-found", "precondition-failed"),
-            description="What the body leaves out stays as it is.",
+            description="What the body leaves out stays as it is. All that it says happens, or nothing.",
             parameters=[parameter(name) for name in ("id", *CONDITIONS)],
             body=json_body(
                 "Change",

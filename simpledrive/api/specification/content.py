@@ -5,7 +5,7 @@ from __future__ import annotations
 from simpledrive.api.specification.answers import answer
 from simpledrive.api.specification.blobs import RECORD, STORED_HEADERS
 from simpledrive.api.specification.operation import operation
-from simpledrive.api.specification.parameters import ANNOUNCED, CONDITIONS, NEW, path_id, query, switch
+from simpledrive.api.specification.parameters import CONDITIONS, NEW, path_id, query, switch
 from simpledrive.api.specification.problems import FETCHING, SIGNED_IN, STORING
 from simpledrive.api.specification.references import Json, parameter, schema
 from simpledrive.api.specification.subject import Subject
@@ -109,7 +109,7 @@ PATHS: dict[str, dict[str, Json]] = {
                     pattern=PRINTABLE,
                 ),
                 query("storage_backend", "The backend that keeps the bytes. Left out: the drive's default."),
-                *(parameter(name) for name in (*CONDITIONS, *ANNOUNCED)),
+                *(parameter(name) for name in CONDITIONS),
             ],
             body={
                 "required": True,

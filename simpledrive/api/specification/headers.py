@@ -40,6 +40,8 @@ HEADERS: dict[str, Json] = {
     ),
     "WWW-Authenticate": _header("How to sign in.", pattern="^Bearer "),
     "Retry-After": _header("Seconds after which to try again.", pattern="^[0-9]+$"),
-    "RateLimit": _header("What is left of the limit that is nearest to its end."),
+    "RateLimit": _header(
+        "What is left of each limit that this request was counted for, and the seconds until its window ends."
+    ),
     "RateLimit-Policy": _header("The limits that hold for this caller."),
 }

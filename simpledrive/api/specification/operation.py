@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from simpledrive.api.specification.answers import without_body
+from simpledrive.api.specification.parameters import ANNOUNCED
 from simpledrive.api.specification.problems import EVERYWHERE, answers_of, either
-from simpledrive.api.specification.references import Json, schema
+from simpledrive.api.specification.references import Json, parameter, schema
 
 KEYS: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}, {"session": [], "csrf": []}]
 """Any one of these."""
@@ -26,14 +27,19 @@ def operation(
     body: Json | None = None,
     security: list[dict[str, list[str]]] = KEYS,
 ) -> Json:
-    """An operation of this `operationId`, with the answers of its own and the problems it may meet."""
+    """An operation of this `operationId`, with the answers of its own and the problems it may meet.
+
+    One with a body takes what may be announced of it, too: that is checked of every body.
+    """
     described: Json = {"operationId": name, "summary": summary}
     if description:
         described["description"] = description
-    if asked := list(parameters):
-        described["parameters"] = asked
+    asked = list(parameters)
     if body is not None:
         described["requestBody"] = body
+        asked += (parameter(name) for name in ANNOUNCED)
+    if asked:
+        described["parameters"] = asked
     met = answers_of(problems)
     expected = {
         str(status): either(own, met[str(status)]) if str(status) in met else own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simpledrive.api.queries import DEFAULT_PAGE, MAX_PAGE
 from simpledrive.api.specification.references import Json, schema
 
 STORED = "notes/hello.txt"
@@ -52,7 +53,9 @@ def header(name: str, description: str, **of_schema: object) -> Json:
     }
 
 
-_DIGESTS = "^[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}:$"
+_ONE_DIGEST = "[a-z*][a-z0-9_.*-]*=:[A-Za-z0-9+/]*={0,2}: *(;[^,]*)?"
+_DIGESTS = f"^({_ONE_DIGEST}(, *{_ONE_DIGEST})*)?$"
+"""An empty header announces nothing, as if it were not there."""
 
 PARAMETERS: dict[str, Json] = {
     "id": path_id(),
@@ -65,7 +68,13 @@ PARAMETERS: dict[str, Json] = {
         "example": "0199f3a2-6c1e-7d3b-9a55-2f8e6b0c4d71",
     },
     "limit": query(
-        "limit", "The most items on a page.", 100, type="integer", minimum=1, maximum=1000, default=100
+        "limit",
+        "The most items on a page.",
+        DEFAULT_PAGE,
+        type="integer",
+        minimum=1,
+        maximum=MAX_PAGE,
+        default=DEFAULT_PAGE,
     ),
     "cursor": query("cursor", "Where the page begins: `next_cursor` of the page before, as it was given."),
     "prefix": query("prefix", "Only ids that begin with this.", "notes/"),
@@ -86,7 +95,8 @@ PARAMETERS: dict[str, Json] = {
     ),
     "If-Range": header(
         "If-Range",
-        "Only if this is still the blob's ETag or Last-Modified, Range counts; else the whole is answered.",
+        "Only if this is the strong ETag that the blob still has, Range counts; else the whole is answered. "
+        "So it is for any date: dates have whole seconds, and a blob may change twice within one.",
     ),
     "Range": header(
         "Range",
@@ -95,15 +105,15 @@ PARAMETERS: dict[str, Json] = {
     ),
     "Repr-Digest": header(
         "Repr-Digest",
-        "Digests of the blob (RFC 9530), sha-256, sha-512, sha or md5. What arrives is compared with those "
-        "that the drive knows.",
+        "Digests of the body as it is sent (RFC 9530), be it a document, a form or a blob's bytes: sha-256, "
+        "sha-512, sha or md5. What arrives is compared; other algorithms are passed over.",
         pattern=_DIGESTS,
     ),
     "Content-Digest": header(
         "Content-Digest", "As Repr-Digest: bodies are never encoded here.", pattern=_DIGESTS
     ),
     "Content-MD5": header(
-        "Content-MD5", "The MD5 of the body, in base64 (RFC 1864).", pattern="^[A-Za-z0-9+/]{21}[AQgw]==$"
+        "Content-MD5", "The MD5 of the body, in base64 (RFC 1864).", pattern="^([A-Za-z0-9+/]{21}[AQgw]==)?$"
     ),
     "Idempotency-Key": header(
         "Idempotency-Key",
@@ -119,4 +129,4 @@ CONDITIONS = ("If-Match", "If-None-Match", "If-Unmodified-Since")
 """What a change may be made to depend on."""
 
 ANNOUNCED = ("Repr-Digest", "Content-Digest", "Content-MD5")
-"""What a request may say of the bytes that it sends."""
+"""What every request with a body may say of it."""

@@ -1,8 +1,9 @@
-"""Ranges of ids, and the cursors that say where a page ended."""
+"""Pages by keyset: ranges of an index, and the cursors that say where a page ended."""
 
 from __future__ import annotations
 
 from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select
@@ -13,15 +14,25 @@ from simpledrive.ids import after_prefix, flaw
 from simpledrive.models import Blob
 
 S = TypeVar("S", bound=Select[Any])
+T = TypeVar("T")
 
 
 def within(query: S, prefix: str, column: InstrumentedAttribute[str] = Blob.id) -> S:
-    """Only ids that begin with `prefix`, as a range of the index on ids."""
+    """Only ids that begin with `prefix`, as a range of an index."""
     if not prefix:
         return query
     end = after_prefix(prefix)
     query = query.where(column >= prefix)
     return query.where(column < end) if end is not None else query
+
+
+def cut(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> tuple[list[T], str | None]:
+    """The first `limit` of what was found, and the cursor of the last of them if more was found than these.
+
+    So a query for a page asks for one row more.
+    """
+    page = list(found[:limit])
+    return page, cursor(page[-1]) if len(found) > limit else None
 
 
 def cursor_at(last: str) -> str:
@@ -39,5 +50,10 @@ def behind(cursor: str | None) -> str | None:
         last = ""
     # A folder's path is the beginning of an id, so it has no flaw either.
     if flaw(last) is not None:
-        raise Invalid(("cursor", "This is not a cursor that a page named."))
+        raise no_cursor()
     return last
+
+
+def no_cursor() -> Invalid:
+    """The refusal of a cursor that cannot be read, whatever the page is of."""
+    return Invalid(("cursor", "This is not a cursor that a page named."))
