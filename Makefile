@@ -19,7 +19,7 @@ run: .venv/.installed ## install what is missing, then serve (HOST=... PORT=... 
 	@exec .venv/bin/gunicorn -c gunicorn.conf.py wsgi:app
 
 test: .venv-test/.installed ## the tests, with coverage (or some of them: ARGS="-k name")
-	.venv-test/bin/python -m pytest $(or $(ARGS),--cov --cov-report=term)
+	.venv-test/bin/python -m pytest $(or $(ARGS),-n 2 --cov --cov-report=term)
 
 soak: .venv-test/.installed ## the tests that take minutes and gigabytes
 	.venv-test/bin/python -m pytest -m soak $(ARGS)

@@ -107,11 +107,15 @@ def lastly(session: Session, rank: int, step: Callable[[Session], None]) -> None
 
 
 def _on_sqlite_do_connect(_dialect: object, _record: object, args: tuple[Any, ...], _options: object) -> None:
-    """Makes the file for nobody else's eyes: it holds all records, and the files beside it get its mode."""
+    """Makes the file for nobody else's eyes: it holds all records, and the files beside it get its mode.
+
+    Only where there is none: to close a file that SQLite has open drops this process's locks on it, and then
+    another process takes the log away that is still read here.
+    """
     path = str(args[0]) if args else ""
     if path and path != ":memory:" and not path.startswith("file:"):
-        with suppress(OSError):  # SQLite says it better
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with suppress(OSError):  # it is there; what else is wrong, SQLite says better
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def _on_sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:

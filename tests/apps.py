@@ -14,6 +14,7 @@ from simpledrive.keys import NewKey
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.start import prepare
+from tests.postgres import fresh_database
 
 TOKEN = "token-for-tests"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -36,15 +37,24 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "instance" / "drive.db"
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same on PostgreSQL: the URL of a database to copy. Nobody may be connected to it meanwhile."""
+    with fresh_database(postgres_url) as url:
+        prepare(settings_for(tmp_path_factory.mktemp("migrated"), database_url=url))
+        yield url
+
+
 @pytest.fixture
 def make_app(tmp_path: Path, migrated: Path) -> Iterator[Callable[..., Flask]]:
     """Makes apps with the given settings, on SQLite unless a `database_url` is among them."""
     made = []
 
-    def make(**overrides: object) -> Flask:
+    def make(*, is_migrated: bool = False, **overrides: object) -> Flask:
         settings = settings_for(tmp_path, **overrides)
         if "database_url" in overrides:
-            prepare(settings)
+            if not is_migrated:
+                prepare(settings)
         elif not (settings.instance_path / "drive.db").exists():
             settings.instance_path.mkdir(parents=True, exist_ok=True)
             shutil.copy(migrated, settings.instance_path / "drive.db")
@@ -66,11 +76,14 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def any_app(request: pytest.FixtureRequest, make_app: Callable[..., Flask]) -> Flask:
+def any_app(request: pytest.FixtureRequest, make_app: Callable[..., Flask]) -> Iterator[Flask]:
     """An app on each of the databases that can keep the records."""
     if request.param == "sqlite":
-        return make_app()
-    return make_app(database_url=request.getfixturevalue("postgres_database"))
+        yield make_app()
+        return
+    server, template = (request.getfixturevalue(name) for name in ("postgres_url", "migrated_postgres"))
+    with fresh_database(server, template) as url:
+        yield make_app(is_migrated=True, database_url=url)
 
 
 @pytest.fixture

@@ -51,12 +51,15 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
 
 
 @contextmanager
-def fresh_database(server: str) -> Iterator[str]:
+def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
+    """A database of its own; with the tables and rows of another one, if its URL is given."""
     name = f"drive_{uuid.uuid4().hex}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     try:
         with engine.connect() as connection:
             how = UNLIKE_BYTES if connection.scalar(text(HAS_ICU)) else ""
+            if template is not None:
+                how = f"TEMPLATE {make_url(template).database}"
             connection.execute(text(f"CREATE DATABASE {name} {how}"))
         try:
             yield make_url(server).set(database=name).render_as_string(hide_password=False)

@@ -288,7 +288,9 @@ def test_a_caller_may_do_what_his_scopes_and_prefix_say(any_parts: Parts) -> Non
             refused()
     keep(any_parts, "mine/b", b"b", caller=writer)
     drive.delete(writer, "mine/b")
-    assert drive.restore(writer, "mine/b").owner == "2"
+    with pytest.raises(Forbidden):
+        drive.restore(writer, "mine/b")
+    assert drive.restore(SERVER, "mine/b").owner == "2"
 
 
 @pytest.mark.parametrize(
