@@ -31,6 +31,7 @@ MIB = 1 << 20
 LIMIT = 20971520
 TOO_LARGE = "File size exceeds maximum limit of 20MB."
 BOUNDARY = "a-boundary"
+UNKNOWN = "5724e881-fc0c-4a9f-908d-1e3dd5cce3cc"
 
 
 def post(
@@ -324,8 +325,8 @@ def test_a_page_that_nobody_can_have_asked_for_is_422(api: FlaskClient) -> None:
 
 
 NO_FILES = (
-    "a.txt", "0", "deadbeef", "0" * 36, f"{uuid4()}.txt", f"folder/{uuid4()}", f"x{uuid4()}",
-    str(UUID(int=11)).replace("b", "g"), str(UUID(int=11)).replace("b", "B"), f"/{uuid4()}", f"{uuid4()}/",
+    "a.txt", "0", "deadbeef", "0" * 36, f"{UNKNOWN}.txt", f"folder/{UNKNOWN}", f"x{UNKNOWN}",
+    str(UUID(int=11)).replace("b", "g"), str(UUID(int=11)).replace("b", "B"), f"/{UNKNOWN}", f"{UNKNOWN}/",
 )  # fmt: skip
 
 
@@ -400,12 +401,12 @@ def test_ranges_and_conditions_are_those_of_content(api: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "id",
     [
-        str(uuid4()),
+        UNKNOWN,
         str(UUID(int=11)).upper(),
         "x",
         "1",
-        f"{uuid4()}/",
-        "{" + str(uuid4()) + "}",
+        f"{UNKNOWN}/",
+        "{" + UNKNOWN + "}",
         "%00",
         "a/b",
     ],
@@ -427,7 +428,7 @@ def test_a_deleted_file_is_404_and_no_longer_listed(api: FlaskClient) -> None:
 
 def test_without_a_token_everything_is_401(app: Flask) -> None:
     client = app.test_client()
-    for answer in (client.get("/files"), client.get(f"/files/{uuid4()}"), post(client, b"x")):
+    for answer in (client.get("/files"), client.get(f"/files/{UNKNOWN}"), post(client, b"x")):
         assert_problem(answer, 401, "not-signed-in")
 
 
