@@ -110,9 +110,11 @@ class Drive:
             return None
         with self._quotas.reserved(caller, size) as reserved:
             wanted = replace(wanted, reserved=reserved)
-            for backend in homes * ATTEMPTS:
-                provided = self._replicas.found(sha256, backend)
-                if provided is not None:
+            for backend in homes:
+                for _ in range(ATTEMPTS):
+                    provided = self._replicas.found(sha256, backend)
+                    if provided is None:
+                        break
                     with suppress(ReplicaGone):
                         return self._record(wanted, provided)
         return None

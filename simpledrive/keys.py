@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import inspect, or_, select, update
+from sqlalchemy import ColumnElement, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import audit
@@ -30,7 +30,7 @@ from simpledrive.errors import (
 )
 from simpledrive.ids import MAX_ID, unprintable, uuid7
 from simpledrive.models import ApiKey, now
-from simpledrive.rights import ALL, ANYBODY, SCOPES, SERVER, Caller, Origin, Scope
+from simpledrive.rights import ALL, ANYBODY, NOWHERE, SCOPES, SERVER, Caller, Origin, Scope
 from simpledrive.sql import Database, affected, insert
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Keys:
 
     # --- Who is asking
 
-    def verify(self, credential: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
+    def verify(self, credential: str, origin: Origin = NOWHERE) -> Caller:
         """The caller that this credential stands for. Raises InvalidToken."""
         presented = _digest(credential)
         if hmac.compare_digest(presented, self._digest):
@@ -90,20 +90,20 @@ class Keys:
         # Looked up by a digest: what the time tells of it, nobody can turn into a key.
         return self._caller(ApiKey.digest == presented, origin, "This key is not valid here.")
 
-    def named(self, key_id: str, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
+    def named(self, key_id: str, origin: Origin = NOWHERE) -> Caller:
         """The caller whose session began with this key, while that key still counts. Raises InvalidToken."""
         if hmac.compare_digest(key_id.encode(), self._first.key_id.encode()):
             return replace(self._first, origin=origin)
         return self._caller(ApiKey.id == key_id, origin, "The key of this session is no longer valid.")
 
-    def nobody(self, origin: Origin = Origin()) -> Caller:  # noqa: B008 (frozen)
+    def nobody(self, origin: Origin = NOWHERE) -> Caller:
         """Who sends no credential, where such callers are let in. Raises NotSignedIn."""
         if self._anonymous is None:
             raise NotSignedIn("Send a token: Authorization: Bearer TOKEN.")
         return replace(self._anonymous, origin=origin)
 
-    def _caller(self, there: object, origin: Origin, why: str) -> Caller:
-        query = select(ApiKey).where(there)  # type: ignore[arg-type]
+    def _caller(self, there: ColumnElement[bool], origin: Origin, why: str) -> Caller:
+        query = select(ApiKey).where(there)
         key = self._database.read(lambda session: session.scalars(query).one_or_none())
         if key is None or not counts(key):
             raise InvalidToken(why)

@@ -145,7 +145,10 @@ class Machines:
         """The file's blob, with its bytes and with what is said of them; `store` makes it where it is not."""
 
         def lacking(blob: Blob | None) -> bool:
-            return blob is None or blob.sha256 != file.sha256
+            return not filled(blob)
+
+        def filled(blob: Blob | None) -> bool:
+            return blob is not None and blob.sha256 == file.sha256
 
         metadata = _metadata(file)
         for _ in range(ATTEMPTS):
@@ -156,8 +159,7 @@ class Machines:
                     return store(NewBlob(id=file.blob_id, metadata=metadata), lacking)
                 if metadata.items() <= blob.blob_metadata.items():
                     return blob
-                only: Condition = lambda blob: not lacking(blob)  # noqa: E731
-                return self._drive.change(caller, file.blob_id, metadata=metadata, only=only)
+                return self._drive.change(caller, file.blob_id, metadata=metadata, only=filled)
         raise Busy("This file is being announced or stored too often at this moment.")
 
 

@@ -246,11 +246,8 @@ def _move_one(
     if only is not None:
         records.allow(found, only)
     found.storage_backend, found.version = provided.backend, found.version + 1
-    for name, value in values.items():
-        setattr(found, name, value)
     if values:
-        found.updated_at = now()
-        audit.note(session, caller, "blob.changed", blob.id, version=found.version, fields=sorted(values))
+        records.say(session, caller, found, values)
     release(session, blob.sha256, blob.storage_backend)
     count(session, blob.storage_backend, blobs=-1)
     count(session, provided.backend, blobs=1)

@@ -17,7 +17,8 @@ from uuid import UUID
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from simpledrive.errors import DriveError, NotSignedIn, QuotaExceeded, TooLarge
+from simpledrive import standing
+from simpledrive.errors import DriveError, QuotaExceeded, TooLarge
 from simpledrive.ids import uuid7
 from simpledrive.models import ApiKey, Reservation, now
 from simpledrive.rights import Caller
@@ -118,10 +119,8 @@ def refund(session: Session, owner: str, size: int) -> None:
 
 
 def _reserve(session: Session, caller: Caller, mark: UUID, size: int) -> None:
+    standing.require(session, caller)
     _lock(session, caller)
-    session.execute(
-        delete(Reservation).where(Reservation.key_id == caller.key_id, Reservation.expires_at < now())
-    )
     if session.get(Reservation, mark) is not None:
         return
     if size > (left := _left(session, caller)):
@@ -148,10 +147,8 @@ def _charge(session: Session, caller: Caller, size: int, reserved: Reserved | No
 
 
 def _lock(session: Session, caller: Caller) -> None:
-    """The key's row, until the transaction ends. Raises NotSignedIn if it was deleted meanwhile."""
-    query = select(ApiKey.id).where(ApiKey.id == caller.key_id).with_for_update()
-    if session.scalar(query) is None:
-        raise NotSignedIn("This key is no longer valid.")
+    """The key's row, until the transaction ends: others who store with it wait."""
+    session.execute(select(ApiKey.id).where(ApiKey.id == caller.key_id).with_for_update()).all()
 
 
 def _left(session: Session, caller: Caller) -> int:

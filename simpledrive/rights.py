@@ -27,6 +27,9 @@ class Origin:
     address: str = ""
 
 
+NOWHERE = Origin()
+
+
 @dataclass(frozen=True)
 class Caller:
     """A credential's rights. None stands for no limit.
@@ -46,7 +49,7 @@ class Caller:
     quota_bytes: int | None = None
     expires_at: datetime | None = None
     is_issued: bool = False
-    origin: Origin = field(default=Origin(), compare=False)
+    origin: Origin = field(default=NOWHERE, compare=False)
 
     def require(self, scope: Scope, id: str = "") -> None:
         """Returns if this caller may do that to that id (or to anything, for ""). Raises Forbidden."""

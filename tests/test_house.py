@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": set(),
     "keys": {"rights", "audit", "models"},
     "sessions": {"keys", "rights", "audit", "models"},
-    "quotas": {"rights", "models"},
+    "quotas": {"rights", "standing", "models"},
     "audit": {"keyset", "rights", "models"},
     "rights": set(),
     "standing": {"rights", "models"},

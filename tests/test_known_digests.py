@@ -94,6 +94,16 @@ def test_lost_or_damaged_bytes_are_asked_for(client: FlaskClient, any_parts: Par
     assert known(client).status_code == 202
 
 
+def test_a_home_that_lost_them_is_asked_once(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(any_parts, "old", DATA)
+    lose(any_parts, DATA, "local")
+    storage, asked = any_parts.backends.use("local"), []
+    size = storage.size
+    monkeypatch.setattr(storage, "size", lambda key: asked.append(key) or size(key))
+    assert any_parts.drive.store_known(SERVER, SHA256, len(DATA), NewBlob(id="new")) is None
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

@@ -1,7 +1,7 @@
 """How often somebody may ask: requests and wrong keys, counted in windows of time.
 
-The counting is that of `limits`, the engine of Flask-Limiter. The extension itself counts by route before a
-view knows who is asking, and takes ten times as long. Counters are in this process, or in Redis for all
+The counting is that of `limits`, the engine of Flask-Limiter. The extension itself counts by route, before a
+view knows who is asking. Counters are in this process, or in Redis for all
 processes; while Redis does not answer, each process counts for itself, and nobody is turned away for that.
 """
 

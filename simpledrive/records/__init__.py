@@ -6,7 +6,7 @@ from here: the bytes lie at their backend before, and stay there. What was done 
 the same transaction.
 """
 
-from simpledrive.records.change import Change
+from simpledrive.records.change import Change, say
 from simpledrive.records.recording import Recording, Wanted
 from simpledrive.records.removal import Deletion, Erasure
 from simpledrive.records.restoration import Restoration
@@ -24,4 +24,5 @@ __all__ = [
     "current",
     "locked",
     "not_found",
+    "say",
 ]

@@ -30,15 +30,19 @@ class Change:
             raise rows.not_found(self._id)
         if self._only is not None:
             rows.allow(blob, self._only)
-        for name, value in self._values.items():
-            setattr(blob, name, value)
-        blob.version, blob.updated_at = blob.version + 1, now()
+        blob.version += 1
+        say(session, self._caller, blob, self._values)
         self._done = blob.pk, blob.version
-        note(
-            session, self._caller, "blob.changed", self._id, version=blob.version, fields=sorted(self._values)
-        )
         return blob
 
     def happened(self, session: Session) -> Blob | None:
         blob = rows.current(session, self._id)
         return blob if blob is not None and (blob.pk, blob.version) == self._done else None
+
+
+def say(session: Session, caller: Caller, blob: Blob, values: Mapping[str, Any]) -> None:
+    """Has these columns of a blob that is locked say something else, as a part of its present version."""
+    for name, value in values.items():
+        setattr(blob, name, value)
+    blob.updated_at = now()
+    note(session, caller, "blob.changed", blob.id, version=blob.version, fields=sorted(values))

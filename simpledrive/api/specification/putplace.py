@@ -14,7 +14,7 @@ from simpledrive.api.specification.subject import Subject
 from simpledrive.api.specification.values import PRINTABLE
 from simpledrive.machines import MAX_NAME
 
-HOST, PATH = "pier", "/home/ann/hello.txt"
+HOST, PATH = "pier", "/srv/plans/hello.txt"
 
 _FILE: Json = {
     "filepath": PATH,
