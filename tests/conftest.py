@@ -11,11 +11,13 @@ for name in ("CI", "BUILD_NUMBER"):
 pytest.register_assert_rewrite("tests.contract")
 
 pytest_plugins = [
-    "tests.places",
     "tests.postgres",
     "tests.apps",
     "tests.servers",
     "tests.redis_server",
+    "tests.ftp_servers",
+    "tests.s3_servers",
+    "tests.places",
     "tests.browser",
     "tests.visitors",
 ]

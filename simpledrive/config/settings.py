@@ -228,13 +228,35 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="Address of the S3 service")
     s3_access_key_id: str | None = Field(None, description="S3 access key")
     s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key")
+    s3_session_token: SecretStr | None = Field(None, description="Token of temporary S3 credentials")
     s3_region: str = Field("us-east-1", description="S3 region")
+    s3_addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Where the bucket is named: path, virtual (in the host's name), or auto"
+    )
+    s3_prefix: str = Field("", description="What the names of all objects in the bucket begin with: a folder")
+    s3_storage_class: str | None = Field(None, description="S3 storage class; else the bucket's own")
+    s3_server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None, description="S3 encryption at rest: AES256, aws:kms or aws:kms:dsse; else the bucket's own"
+    )
+    s3_kms_key_id: str | None = Field(None, description="Key for aws:kms; else the account's own")
+    s3_ca_bundle: AnchoredPath | None = Field(
+        None, description="File of certificates to trust at the S3 service; else the public ones"
+    )
+    s3_timeout: int = Field(30, ge=1, le=3600, description="Seconds that the S3 service may be silent")
     s3_bucket_name: str | None = Field(None, description="S3 bucket; naming one makes the backend `s3`")
 
     ftp_port: int = Field(21, ge=1, le=65535, description="FTP port")
     ftp_username: str | None = Field(None, description="FTP user")
     ftp_password: SecretStr | None = Field(None, description="FTP password")
     ftp_base_dir: str | None = Field(None, description="Folder on the FTP server; else the login's own")
+    ftp_tls: Literal["off", "explicit"] = Field(
+        "off", description="explicit for FTPS (AUTH TLS); off sends password and bytes in clear"
+    )
+    ftp_ca_bundle: AnchoredPath | None = Field(
+        None, description="File of the authorities that the server's certificate is from; else the system's"
+    )
+    ftp_passive: bool = Field(True, description="false for active mode: the server connects to the drive")
+    ftp_timeout: int = Field(30, ge=1, description="Seconds that an FTP server may say nothing")
     ftp_host: str | None = Field(None, description="FTP server; naming one makes the backend `ftp`")
 
     named_backends: dict[str, Options] = Field(
@@ -321,8 +343,8 @@ class Settings(BaseSettings):
                 problems.append(f"{name!r} has no kind; other backends are {others}")
             elif name in BUILTIN and kind != name:
                 problems.append(f"{name!r} is always of the kind {name!r}; another kind needs another name")
-            elif kind == "local" and isinstance(path := options.get("path"), str):
-                options["path"] = os.path.abspath(folder / Path(path).expanduser())
+            elif kind in PATHS and isinstance(path := options.get(PATHS[kind]), str):
+                options[PATHS[kind]] = os.path.abspath(folder / Path(path).expanduser())
             elif kind == "database" and isinstance(url := options.get("url"), str):
                 try:
                     options["url"] = _database_url(url, folder)
@@ -383,12 +405,39 @@ BUILTIN = {
         "s3_bucket_name",
         {
             option: f"s3_{option}"
-            for option in ("endpoint_url", "access_key_id", "secret_access_key", "bucket_name", "region")
+            for option in (
+                "endpoint_url",
+                "access_key_id",
+                "secret_access_key",
+                "session_token",
+                "bucket_name",
+                "region",
+                "addressing",
+                "prefix",
+                "storage_class",
+                "server_side_encryption",
+                "kms_key_id",
+                "ca_bundle",
+                "timeout",
+            )
         },
     ),
     "ftp": (
         "ftp_host",
-        {option: f"ftp_{option}" for option in ("host", "port", "username", "password", "base_dir")},
+        {
+            option: f"ftp_{option}"
+            for option in (
+                "host",
+                "port",
+                "username",
+                "password",
+                "base_dir",
+                "tls",
+                "ca_bundle",
+                "passive",
+                "timeout",
+            )
+        },
     ),
 }
 
@@ -413,5 +462,8 @@ def _plain(value: object) -> object:
         return value.get_secret_value()
     return str(value) if isinstance(value, Path) else value
 
+
+PATHS = {"local": "path", "s3": "ca_bundle", "ftp": "ca_bundle"}
+"""The option of each kind that names a file or folder; a relative one begins where the settings lie."""
 
 NAMES = tuple(name.upper() for name in Settings.model_fields if name not in {"folder", "named_backends"})

@@ -14,11 +14,15 @@ from pydantic import ValidationError
 from simpledrive.errors import ConfigurationError
 from simpledrive.storage.base import Options, Storage
 from simpledrive.storage.database import DatabaseStorage
+from simpledrive.storage.ftp import FtpStorage
 from simpledrive.storage.local import LocalStorage
+from simpledrive.storage.s3 import S3Storage
 
 KINDS: dict[str, type[Storage]] = {
     "local": LocalStorage,
     "database": DatabaseStorage,
+    "s3": S3Storage,
+    "ftp": FtpStorage,
 }
 
 GROUP = "simpledrive.storages"

@@ -1,0 +1,70 @@
+"""An object's bytes on their way from the server. Begins with the first read, and checks no digest."""
+
+import ftplib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+
+from simpledrive.errors import ObjectMissing, StorageUnavailable
+from simpledrive.storage.ftp.connections import Connections
+from simpledrive.storage.ftp.session import Download, Session
+
+Errors = Callable[[str], AbstractContextManager[None]]
+
+
+class Range:
+    """Reads bytes [at, end) of a file of `held` bytes. From the first read on it holds a session."""
+
+    def __init__(
+        self, name: str, connections: Connections, errors: Errors, path: str, at: int, end: int, held: int
+    ) -> None:
+        self._name, self._connections, self._errors, self._path = name, connections, errors, path
+        self._at, self._end, self._held = at, end, held
+        self._transfer: tuple[Session, Download] | None = None
+        self._closed = False
+
+    def read(self, size: int, /) -> bytes:
+        if self._closed:
+            raise ValueError("read from a closed reader")
+        wanted = min(size, self._end - self._at)
+        if wanted <= 0:
+            return b""
+        data = self._read(wanted)
+        if not data:
+            left = self._end - self._at
+            raise StorageUnavailable(self._name, "read", f"the transfer ends {left} bytes early")
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        self._closed = True
+        if self._transfer is not None:
+            (session, download), self._transfer = self._transfer, None
+            try:
+                download.leave(at_end=self._at == self._held)
+            except (ftplib.Error, EOFError, OSError):
+                session.close()
+            else:
+                self._connections.give_back(session)
+
+    def _read(self, size: int) -> bytes:
+        with self._errors("read"):
+            if self._transfer is None:
+                self._transfer = self._begin()
+            session, download = self._transfer
+            data = b""
+            try:
+                data = download.read(size)
+            finally:
+                if not data:
+                    self._transfer = None
+                    download.close()
+                    session.close()
+        return data
+
+    def _begin(self) -> tuple[Session, Download]:
+        session, download = self._connections.hold(partial(Session.fetch, path=self._path, start=self._at))
+        if download is None:
+            self._connections.give_back(session)
+            raise ObjectMissing(self._name, "read", "the object is gone")
+        return session, download

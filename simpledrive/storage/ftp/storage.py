@@ -1,0 +1,182 @@
+"""Bytes in the files of an FTP server: `BASE/objects/ab/KEY`, and `BASE/tmp/` for those in the making.
+
+FTP has no word for "on the disk". When `put` returns, the server has acknowledged the bytes, has said that
+it holds as many as were sent, and has given them their name; whether a power cut at the server takes them
+back is up to the server. A truncated file is acknowledged like a whole one, so it is the size that counts
+(docs/ftp.md). This module checks no digests, and speaks no FTP: session.py does.
+"""
+
+import posixpath
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+
+from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
+from simpledrive.ids import uuid7
+from simpledrive.storage.base import KEY, MARKER, Storage, made_at
+from simpledrive.storage.ftp.connections import Connections
+from simpledrive.storage.ftp.faults import storage_errors
+from simpledrive.storage.ftp.options import FtpOptions
+from simpledrive.storage.ftp.reading import Range
+from simpledrive.storage.ftp.session import Session, Upload
+from simpledrive.streams.source import BLOCK, Reader, Source
+
+FOLDER = re.compile(r"[0-9a-f]{2}")
+PART = re.compile(r"part\.[0-9a-f]{32}")
+CLAIM = re.compile(KEY.pattern + r"\.claim")
+CLAIM_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
+Undo = Callable[[Session], object]
+
+
+class FtpStorage(Storage):
+    """Keeps objects as files below one folder of a server, which is made when it is first written to."""
+
+    kind = "ftp"
+    Options = FtpOptions
+
+    def __init__(self, name: str, options: FtpOptions) -> None:
+        super().__init__(name, options)
+        self._connections = Connections(options.server())
+        self._errors = partial(storage_errors, name, options.timeout)
+        self._seen = False
+
+    def put(self, key: str, source: Source) -> None:
+        path, part = self._path("put", key), f"tmp/part.{uuid7().hex}"
+        undo: list[Undo] = [partial(Session.remove, path=part)]
+        with source.open() as reader:
+            with self._errors("put"):
+                session, upload = self._connections.hold(partial(self._begin, part))
+            try:
+                self._fill(upload, reader)
+                with self._errors("put"):
+                    self._check_size(session, part, source.size)
+                    self._publish(session, part, path, undo)
+            except BaseException as error:
+                session.close()
+                # A server that says nothing would be waited for a second time: `clean` is there for it.
+                if not isinstance(error.__cause__, TimeoutError):
+                    self._take_back(undo)
+                raise
+        self._connections.give_back(session)
+        self._seen = True
+
+    def open(self, key: str, start: int = 0, stop: int | None = None) -> Range:
+        held = self._held("open", key)
+        end = held if stop is None else min(stop, held)
+        return Range(self.name, self._connections, self._errors, self._path("open", key), start, end, held)
+
+    def size(self, key: str) -> int:
+        return self._held("size", key)
+
+    def delete(self, key: str) -> None:
+        path = self._path("delete", key)
+        with self._errors("delete"):
+            self._connections.ask(partial(Session.remove, path=path))
+
+    def keys(self, after: str | None = None) -> Iterator[str]:
+        """A page is one of 256 folders, so that is what memory grows with: 1 MiB for a million objects."""
+        first = after or ""
+        for folder in self._names("keys", "objects", FOLDER):
+            if folder >= first[:2]:
+                for key in self._names("keys", f"objects/{folder}", KEY):
+                    if key > first and key.startswith(folder):
+                        yield key
+
+    def clean(self, before: datetime) -> int:
+        # How old they are is in their names, by our own clock. Not all servers tell a file's time.
+        parts = [name for name in self._names("clean", "tmp", PART) if made_at(name) < before]
+        claims = [name for name in self._names("clean", "tmp", CLAIM) if made_at(name) < before]
+        work: list[Undo] = [partial(Session.remove, path=f"tmp/{name}") for name in parts]
+        work += [partial(Session.remove_folder, path=f"tmp/{name}") for name in claims]
+        with self._errors("clean"):
+            return sum(bool(self._connections.ask(removal)) for removal in work)
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def _path(self, operation: str, key: str) -> str:
+        """Where the object lies. Only keys of ours have a place, so none leads out of the folder."""
+        if not KEY.fullmatch(key) and key != MARKER:
+            raise StorageRefused(self.name, operation, "not a storage key")
+        return f"objects/{key[:2]}/{key}"
+
+    def _begin(self, part: str, session: Session) -> Upload:
+        return session.store(part, partial(self._make_folder, session, "tmp"))
+
+    def _fill(self, upload: Upload, reader: Reader) -> None:
+        # What the source raises is not this storage's error, even if it is an OSError: hence the small steps.
+        with upload:
+            while data := reader.read(BLOCK):
+                with self._errors("put"):
+                    upload.send(data)
+            with self._errors("put"):
+                upload.finish()
+
+    def _check_size(self, session: Session, part: str, size: int) -> None:
+        held = session.glance(part)
+        if held is None:
+            raise StorageUnavailable(self.name, "put", "it was removed while it was stored")
+        if held != size:
+            raise StorageUnavailable(self.name, "put", f"of {size} bytes the server holds {held}")
+
+    def _publish(self, session: Session, part: str, path: str, undo: list[Undo]) -> None:
+        """Gives the bytes their name, unless that is taken.
+
+        FTP only has a renaming that replaces. Making a folder is what only one can do: who made the folder of
+        a key's claim may look whether the key is in use, and rename if it is not.
+        """
+        claim = f"tmp/{posixpath.basename(path)}.claim"
+        self._claim(session, claim, path)
+        undo.append(partial(Session.remove_folder, path=claim))
+        if session.glance(path) is not None:
+            raise StorageRefused(self.name, "put", "the key is in use")
+        session.rename(part, path, partial(self._make_folder, session, posixpath.dirname(path)))
+        session.remove_folder(claim)
+
+    def _claim(self, session: Session, claim: str, path: str) -> None:
+        for pause in CLAIM_PAUSES:
+            if session.make_folder(claim):
+                return
+            if session.glance(path) is not None:
+                raise StorageRefused(self.name, "put", "the key is in use")
+            time.sleep(pause)
+        why = f"the folder {claim} cannot be made: if it is there, a put died of it, and it is to be removed"
+        raise StorageRefused(self.name, "put", why)
+
+    def _take_back(self, undo: list[Undo]) -> None:
+        for step in reversed(undo):
+            with suppress(StorageError), self._errors("put"):
+                self._connections.ask(step)
+
+    def _make_folder(self, session: Session, folder: str) -> None:
+        """Makes a folder of ours, and those above it.
+
+        The base folder and its `objects` are not made once an object was seen there, the marker above all. If
+        they disappear, the server's disk was unmounted: nothing is to be written to the disk below.
+        """
+        if not self._seen:
+            session.make_base()
+            session.make_folder("objects")
+        elif not session.has_folder("objects"):
+            raise StorageUnavailable(self.name, "put", "its folder is gone: is the server's disk mounted?")
+        session.make_folder(folder)
+
+    def _held(self, operation: str, key: str) -> int:
+        path = self._path(operation, key)
+        with self._errors(operation):
+            size = self._connections.ask(partial(Session.size, path=path))
+        if size is None:
+            raise ObjectMissing(self.name, operation, "there is no such object")
+        self._seen = True
+        return size
+
+    def _names(self, operation: str, folder: str, shape: re.Pattern[str]) -> list[str]:
+        """The names of that shape in a folder, in order; none in a folder that is not there."""
+        with self._errors(operation):
+            return sorted(
+                filter(shape.fullmatch, self._connections.ask(partial(Session.names, folder=folder)))
+            )

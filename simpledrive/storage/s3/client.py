@@ -1,0 +1,222 @@
+"""One signed request to a bucket, and what comes of it.
+
+The only place that opens connections, repeats, and makes storage errors. A request goes through an adapter
+of `requests` without its Session: so there are no cookies, no netrc, no redirects and no proxies from the
+environment, and nothing folds or encodes the URL again between the signature and the wire.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
+
+from requests import PreparedRequest, RequestException, Response
+from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
+from urllib3.exceptions import HTTPError
+
+from simpledrive.errors import StorageError, StorageRefused
+from simpledrive.storage import sigv4
+from simpledrive.storage.s3 import answers, faults
+from simpledrive.storage.s3.answers import Answer, Unreadable
+from simpledrive.storage.s3.content import Content, Sending
+from simpledrive.storage.s3.faults import Passing
+from simpledrive.storage.s3.options import S3Options, place_of
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+FIRST_PAUSE = 0.2
+"""Doubled with each attempt; between half of it and all of it is waited."""
+CONNECTIONS = 256
+"""Kept open at most while nobody uses them: the threads of a server process, each with some parts."""
+LARGEST_ANSWER, LONGEST_REFUSAL = 16 << 20, 64 << 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: of an object, or of the bucket when `key` is None (a key has its prefix already).
+
+    `fine` are statuses beside 2xx that are an answer and no refusal; `patience` is how many seconds the
+    server may need for its answer, beside the timeout.
+    """
+
+    operation: str
+    method: str
+    key: str | None = None
+    query: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: Content | None = None
+    fine: frozenset[int] = frozenset()
+    patience: float = 0
+
+
+class Client:
+    """Requests to the bucket of one backend, from several threads. Connections are made when needed."""
+
+    def __init__(self, name: str, options: S3Options) -> None:
+        self._name, self._options = name, options
+        self._place = place_of(options)
+        self._credentials, self._scope = options.credentials, sigv4.Scope(options.region)
+        self._verify = str(options.ca_bundle) if options.ca_bundle else True
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
+
+    def ask(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What `read` makes of the answer, which is a success. Raises the StorageError that any other means.
+
+        The HTTP client takes the end of a connection for the end of an answer's headers: so one that `read`
+        calls Unreadable is asked for once more.
+        """
+        return self._persistently(partial(self._whole, request, read))
+
+    def stream(self, request: Request, begin: Callable[[Response], T]) -> T:
+        """What `begin` makes of an answer whose body is still to come; that is read inside of `errors`."""
+        return self._persistently(partial(self._begun, request, begin))
+
+    def size(self, operation: str, key: str) -> int:
+        """Bytes of an object. Raises ObjectMissing."""
+        return self.ask(Request(operation, "HEAD", key), lambda answer: answers.length(answer.headers))
+
+    def holds(self, operation: str, key: str) -> bool:
+        """Whether an object is there. A bucket that is not there holds none."""
+        request = Request(operation, "HEAD", key, fine=frozenset({404}))
+        return self.ask(request, lambda answer: answer.status != 404)
+
+    def close(self) -> None:
+        self._adapter.close()
+
+    @contextmanager
+    def errors(self, operation: str) -> Iterator[None]:
+        """Makes storage errors of what the HTTP client and the system raise."""
+        try:
+            yield
+        except (RequestException, HTTPError, OSError) as error:
+            raise faults.broken(self._name, operation, error, self._options) from error
+
+    def _persistently(self, attempt: Callable[[], T]) -> T:
+        """Repeats what failed and may well work.
+
+        Each request of ours may be repeated: an object is stored under a key that only this put knows, so a
+        repetition after a lost reply stores the same once more. Of an upload in parts that is begun twice,
+        `clean` finds the one that nobody knows. A timeout is not repeated: the caller has waited enough.
+        """
+        number = 1
+        while True:
+            try:
+                return attempt()
+            except Passing as error:
+                # One of another backend is what the source raised, and passes through.
+                if number == ATTEMPTS or error.backend != self._name:
+                    raise
+                log.warning("attempt %d of %d: %s", number, ATTEMPTS, error)
+            time.sleep(random.uniform(0.5, 1) * FIRST_PAUSE * 2 ** (number - 1))  # noqa: S311 (no secret)
+            number += 1
+
+    def _begun(self, request: Request, begin: Callable[[Response], T]) -> T:
+        response = self._send(request)
+        try:
+            return begin(response)
+        except Unreadable as error:
+            response.close()
+            raise Passing(self._name, request.operation, str(error)) from error
+        except BaseException:
+            response.close()
+            raise
+
+    def _whole(self, request: Request, read: Callable[[Answer], T]) -> T:
+        response = self._send(request)
+        body = self._body(request.operation, response, LARGEST_ANSWER)
+        if answers.is_error(body):
+            # A server that takes its time may say 200 first, and then what went wrong.
+            raise self._refused(request.operation, 500, response.headers, body)
+        try:
+            return read(Answer(response.status_code, response.headers, body))
+        except Unreadable as error:
+            raise Passing(self._name, request.operation, str(error)) from error
+
+    def _send(self, request: Request) -> Response:
+        """One attempt; returns if the answer is a success or fine."""
+        response = self._exchange(request)
+        if _is_fine(request, response):
+            return response
+        if request.method == "HEAD" and response.status_code < 500:
+            # Its refusals have no body: what is wrong, the bucket or the object, is asked once more.
+            response.close()
+            fine = request.fine | {416}
+            request = replace(request, method="GET", headers={"Range": "bytes=0-0"}, fine=fine)
+            status, response = response.status_code, self._exchange(request)
+            if _is_fine(request, response):
+                response.close()
+                why = f"HEAD was answered by {status}, GET by {response.status_code}"
+                raise Passing(self._name, request.operation, why)
+        body = self._body(request.operation, response, LONGEST_REFUSAL)
+        raise self._refused(request.operation, response.status_code, response.headers, body)
+
+    def _exchange(self, request: Request) -> Response:
+        """Sends a request and returns what came back, whatever it is."""
+        sending = Sending(request.content) if request.content is not None else None
+        try:
+            body = sending.body() if sending is not None else None
+            prepared = self._prepared(request, body)
+            timeout = self._options.timeout, self._options.timeout + request.patience
+            with self.errors(request.operation):
+                response = self._adapter.send(prepared, stream=True, timeout=timeout, verify=self._verify)
+        except StorageError:
+            if sending is not None and sending.error is not None:
+                raise sending.error from None
+            raise
+        finally:
+            if sending is not None:
+                sending.close()
+        if sending is not None and not sending.complete and response.status_code < 300:
+            response.close()
+            raise Passing(self._name, request.operation, "the server answered before it had all bytes")
+        return response
+
+    def _prepared(self, request: Request, body: bytes | Iterator[bytes] | None) -> PreparedRequest:
+        path, query = self._place.path(request.key), sigv4.canonical_query(request.query)
+        content = request.content
+        headers = sigv4.authorize(
+            request.method,
+            path,
+            query,
+            {"Host": self._place.host, **request.headers},
+            sigv4.EMPTY_SHA256 if content is None else content.sha256,
+            self._credentials,
+            self._scope,
+            datetime.now(UTC),
+        )
+        # Not signed, because what stands between may change them.
+        headers |= {"Accept-Encoding": "identity", "User-Agent": "simpledrive"}
+        if request.method in ("PUT", "POST"):
+            headers["Content-Length"] = "0" if content is None else str(content.size)
+        prepared = PreparedRequest()
+        prepared.method = request.method
+        prepared.body = body  # type: ignore[assignment]  # urllib3 takes any iterable of bytes
+        prepared.url = f"{self._place.origin}{path}" + (f"?{query}" if query else "")
+        prepared.headers = CaseInsensitiveDict(headers)
+        return prepared
+
+    def _body(self, operation: str, response: Response, limit: int) -> bytes:
+        try:
+            with self.errors(operation):
+                body: bytes = response.raw.read(limit + 1, decode_content=False)
+        finally:
+            response.close()
+        if len(body) > limit:
+            raise StorageRefused(self._name, operation, f"the answer is longer than {limit} bytes")
+        return body
+
+    def _refused(self, operation: str, status: int, headers: Mapping[str, str], body: bytes) -> StorageError:
+        return faults.fault(self._name, operation, faults.refusal(status, headers, body), self._options)
+
+
+def _is_fine(request: Request, response: Response) -> bool:
+    return 200 <= response.status_code < 300 or response.status_code in request.fine

@@ -1,0 +1,226 @@
+"""A small proxy between a client and an FTP server without TLS, that breaks what it is told to break.
+
+It understands as much FTP as it takes to know which reply belongs to which command, and to lead data
+connections (PASV) through itself. Nothing is broken as long as nothing is set.
+"""
+
+import re
+import socket
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+What = Literal["reset", "stall", "close", "corrupt"]
+PATIENCE = 30
+
+
+@dataclass
+class Break:
+    """What happens behind the byte `at` of a data connection, the next `times` times."""
+
+    at: int
+    what: What
+    times: int = 1
+
+
+@dataclass
+class Faults:
+    """`answers`: what a command is answered instead of being passed on. `lost`: commands whose last reply is
+    lost, with the connection or without a word. `codes`: what a command's reply becomes. `stutter`: a second
+    reply to each broken transfer. `turned_away`: how many connections are greeted with 421.
+    """
+
+    upload: Break | None = None
+    download: Break | None = None
+    answers: dict[str, str] = field(default_factory=dict)
+    lost: dict[str, Literal["reset", "stall"]] = field(default_factory=dict)
+    codes: dict[tuple[str, str], str] = field(default_factory=dict)
+    stutter: bool = False
+    turned_away: int = 0
+
+
+class FaultyFtp:
+    """Listens on `port`. `faults` may be replaced at any time; `commands` is what clients said."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listening.getsockname()[1]
+        self.faults = Faults()
+        self.commands: list[str] = []
+        self.connections = 0
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._controls: set[socket.socket] = set()
+        self._over = threading.Event()
+        _start(self._accept)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        with suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for connection in self._held():
+            reset(connection)
+
+    def expel(self) -> None:
+        """What a server says to idle clients, unasked, before it closes."""
+        with self._lock:
+            controls, self._controls = self._controls, set()
+        for control in controls:
+            with suppress(OSError):
+                control.sendall(b"421 Idle for too long.\r\n")
+                control.shutdown(socket.SHUT_RDWR)
+
+    def count(self) -> Counter[str]:
+        """How often each command came."""
+        return Counter(command.split(" ", 1)[0] for command in self.commands)
+
+    def _held(self) -> list[socket.socket]:
+        with self._lock:
+            return list(self._open)
+
+    def _hold(self, *connections: socket.socket) -> None:
+        with self._lock:
+            self._open.update(connections)
+
+    def _accept(self) -> None:
+        while not self._over.is_set():
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            self.connections += 1
+            if self.faults.turned_away > 0:
+                self.faults.turned_away -= 1
+                client.sendall(b"421 Too many of you.\r\n")
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._server_port))
+            self._hold(client, server)
+            with self._lock:
+                self._controls.add(client)
+            talk = _Talk(self, client, server)
+            _start(talk.commands)
+            _start(talk.replies)
+
+    def lead(self, server_port: int) -> int:
+        """A port that leads to a data port of the server, once."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.settimeout(PATIENCE)
+        port: int = listening.getsockname()[1]
+
+        def carry() -> None:
+            with listening:
+                try:
+                    client, _ = listening.accept()
+                except OSError:
+                    return
+            try:
+                server = socket.create_connection(("127.0.0.1", server_port))
+            except OSError:
+                reset(client)
+                return
+            self._hold(client, server)
+            _start(lambda: self._pump(client, server, lambda: self.faults.upload))
+            _start(lambda: self._pump(server, client, lambda: self.faults.download))
+
+        _start(carry)
+        return port
+
+    def _pump(self, source: socket.socket, target: socket.socket, fault: Callable[[], Break | None]) -> None:
+        passed = 0
+        try:
+            while data := source.recv(1 << 16):
+                broken = fault()
+                if broken and broken.times > 0 and passed <= broken.at < passed + len(data):
+                    broken.times -= 1
+                    cut = broken.at - passed
+                    if broken.what == "corrupt":
+                        data = data[:cut] + bytes([data[cut] ^ 1]) + data[cut + 1 :]
+                    else:
+                        target.sendall(data[:cut])
+                        self._break(source, target, broken.what)
+                        return
+                target.sendall(data)
+                passed += len(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            reset(source)
+            reset(target)
+
+    def _break(self, source: socket.socket, target: socket.socket, what: What) -> None:
+        if what == "stall":
+            self._over.wait(PATIENCE)
+        elif what == "close":
+            target.shutdown(socket.SHUT_RDWR)
+            while source.recv(1 << 16):  # the client is to notice nothing
+                pass
+        else:
+            reset(source)
+            reset(target)
+
+
+class _Talk:
+    """One control connection."""
+
+    def __init__(self, proxy: FaultyFtp, client: socket.socket, server: socket.socket) -> None:
+        self._proxy, self._client, self._server = proxy, client, server
+        self._command = ""
+
+    def commands(self) -> None:
+        with suppress(OSError), self._client.makefile("rb") as lines:
+            for line in lines:
+                text = line.decode().rstrip("\r\n")
+                self._command = text.split(" ", 1)[0]
+                self._proxy.commands.append(text)
+                if answer := self._proxy.faults.answers.get(self._command):
+                    self._client.sendall(f"{answer}\r\n".encode())
+                else:
+                    self._server.sendall(line)
+        reset(self._server)
+
+    def replies(self) -> None:
+        with suppress(OSError), self._server.makefile("rb") as lines:
+            for line in lines:
+                if not self._pass_on(line.decode()):
+                    return
+            self._client.shutdown(socket.SHUT_RDWR)
+
+    def _pass_on(self, line: str) -> bool:
+        faults, code = self._proxy.faults, line[:3]
+        if code == "227" and (found := re.search(r"(\d+),(\d+)\)", line)):
+            port = self._proxy.lead(int(found[1]) * 256 + int(found[2]))
+            line = line.replace(found[0], f"{port // 256},{port % 256})")
+        if code.startswith("2") and (what := faults.lost.get(self._command)):
+            if what == "reset":
+                reset(self._client)
+                reset(self._server)
+                return False
+            return True
+        if other := faults.codes.get((self._command, code)):
+            line = other + line[3:]
+        if faults.stutter and code == "426":
+            line += "226 Abort successful.\r\n"
+        self._client.sendall(line.encode())
+        return True
+
+
+def reset(connection: socket.socket) -> None:
+    """Ends a connection with RST, as a crash or a firewall does."""
+    with suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        # Another thread may be reading: closing alone would wait for it.
+        connection.shutdown(socket.SHUT_RD)
+    connection.close()
+
+
+def _start(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, daemon=True).start()

@@ -1,0 +1,657 @@
+"""What a bucket's storage asks for, and what it makes of the answers of servers of all kinds."""
+
+import hashlib
+import io
+import logging
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+import trustme
+
+from simpledrive.config import NAMES
+from simpledrive.errors import (
+    ConfigurationError,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageRefused,
+    StorageUnavailable,
+)
+from simpledrive.storage import sigv4
+from simpledrive.storage.base import MARKER, Storage, new_key
+from simpledrive.storage.registry import build
+from simpledrive.storage.s3 import client, parts
+from simpledrive.storage.s3.client import Client, Request
+from simpledrive.storage.s3.options import S3Options, place_of
+from simpledrive.streams.source import BLOCK, Source
+from tests.contract import LONG_AGO, is_there, put, tomorrow
+from tests.servers import ROOT
+from tests.sources import content, read_whole, source_of
+from tests.strict_s3 import Canned, StrictS3
+from tests.strict_signature import Account, Asked, Refused
+
+IN_PARTS = {"multipart_size": "5MiB", "part_size": "5MiB"}
+DATA = content(2 * BLOCK)
+LARGE = content(12 * BLOCK)
+WORKS = {"kind": "s3", "bucket_name": "drive", "access_key_id": "id", "secret_access_key": "hidden"}
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+def make_storage(strict_s3: StrictS3) -> Iterator[Callable[..., Storage]]:
+    made = []
+
+    def make(**options: str) -> Storage:
+        made.append(build("far", strict_s3.config(**options)))
+        return made[-1]
+
+    yield make
+    for storage in made:
+        storage.close()
+
+
+@pytest.fixture
+def storage(make_storage: Callable[..., Storage]) -> Storage:
+    return make_storage()
+
+
+# options
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"bucket_name": None}, "'bucket_name' is missing"),
+        ({"access_key_id": None}, "'access_key_id' is missing"),
+        ({"secret_access_key": None}, "'secret_access_key' is missing"),
+        ({"secret_access_key": "hid\nden"}, "only visible ASCII"),
+        ({"access_key_id": ""}, "only visible ASCII"),
+        ({"session_token": "hid den"}, "only visible ASCII"),
+        ({"bucket_name": "a/hidden"}, "is not the name of a bucket"),
+        ({"bucket_name": ".."}, "is not the name of a bucket"),
+        ({"endpoint_url": "s3.example.org"}, "is not an address such as https://s3.example.org"),
+        ({"endpoint_url": "ftp://s3.example.org"}, "is not an address such as"),
+        ({"endpoint_url": "https://host:hidden"}, "is not an address such as"),
+        ({"endpoint_url": "https://ho st"}, "is not an address such as"),
+        ({"endpoint_url": "https://me:hidden@host"}, "holds a user or a password"),
+        ({"endpoint_url": "https://host/bucket"}, "bucket_name and prefix are options of their own"),
+        ({"endpoint_url": "https://host?x=hidden"}, "is more than scheme, host and port"),
+        ({"region": "eu west"}, "'region' is not acceptable"),
+        ({"addressing": "host"}, "'auto', 'path' or 'virtual'"),
+        ({"addressing": "virtual", "bucket_name": "My.Bucket"}, "wants a bucket_name of small letters"),
+        ({"addressing": "virtual", "endpoint_url": "http://127.0.0.1"}, "not an IP address"),
+        ({"prefix": "/a"}, "is not made of folder names"),
+        ({"prefix": "a//b"}, "is not made of folder names"),
+        ({"prefix": "a/../b"}, "is not made of folder names"),
+        ({"prefix": "a/./b"}, "is not made of folder names"),
+        ({"prefix": "a b"}, "is not made of folder names"),
+        ({"prefix": "a" * 600}, "is not made of folder names"),
+        ({"storage_class": "cold"}, "is not a storage class such as STANDARD_IA"),
+        ({"storage_class": "GLACIER"}, "GLACIER keeps objects that cannot be read at once"),
+        ({"server_side_encryption": "rot13"}, "'server_side_encryption' is not acceptable"),
+        ({"kms_key_id": "k"}, "kms_key_id wants server_side_encryption 'aws:kms'"),
+        ({"ca_bundle": "/nowhere/ca.pem"}, "names a file that cannot be read: No such file"),
+        ({"ca_bundle": __file__}, "holds no certificates"),
+        ({"timeout": "0"}, "greater than 0"),
+        ({"part_size": "1MiB"}, "'part_size' is not acceptable"),
+        ({"multipart_size": "6GiB"}, "'multipart_size' is not acceptable"),
+        ({"bucket": "b"}, "Did you mean 'bucket_name'?"),
+    ],
+)
+def test_wrong_options_stop_the_start_with_a_sentence(options: dict[str, str | None], says: str) -> None:
+    config = {name: value for name, value in (WORKS | options).items() if value is not None}
+    with pytest.raises(ConfigurationError) as caught:
+        build("far", config)
+    assert says in str(caught.value)
+    assert "'far' of kind 's3'" in str(caught.value)
+    assert "hidden" not in str(caught.value).replace("a/hidden", "")
+
+
+def test_a_ca_bundle_wants_https(tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(bundle)
+    with pytest.raises(ConfigurationError, match="begins with https://"):
+        build("far", WORKS | {"endpoint_url": "http://host", "ca_bundle": str(bundle)})
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "host"),
+    [
+        ({}, "https://drive.s3.us-east-1.amazonaws.com/k", "drive.s3.us-east-1.amazonaws.com"),
+        ({"region": "eu-west-1"}, "https://drive.s3.eu-west-1.amazonaws.com/k", None),
+        ({"addressing": "path"}, "https://s3.us-east-1.amazonaws.com/drive/k", "s3.us-east-1.amazonaws.com"),
+        ({"bucket_name": "my.drive"}, "https://s3.us-east-1.amazonaws.com/my.drive/k", None),
+        ({"endpoint_url": "http://Minio.lan:9000/"}, "http://minio.lan:9000/drive/k", "minio.lan:9000"),
+        ({"endpoint_url": "https://ceph:443"}, "https://ceph/drive/k", "ceph"),
+        ({"endpoint_url": "http://[::1]:9000"}, "http://[::1]:9000/drive/k", "[::1]:9000"),
+        ({"endpoint_url": "http://ceph", "addressing": "virtual"}, "http://drive.ceph/k", "drive.ceph"),
+        ({"endpoint_url": "http://ceph", "bucket_name": "Old_One"}, "http://ceph/Old_One/k", "ceph"),
+    ],
+)
+def test_a_bucket_is_where_its_options_say(options: dict[str, str], url: str, host: str | None) -> None:
+    given = {name: value for name, value in (WORKS | options).items() if name != "kind"}
+    place = place_of(S3Options.model_validate(given))
+    assert place.origin + place.path("k") == url
+    assert place.path(None) in ("/", f"/{given['bucket_name']}")
+    if host is not None:
+        assert place.host == host
+
+
+def test_every_option_and_setting_is_documented() -> None:
+    page = (ROOT / "docs" / "s3.md").read_text()
+    settings = [name for name in NAMES if name.startswith("S3_")]
+    assert len(settings) > 10
+    for name in [*settings, *S3Options.model_fields]:
+        assert f"`{name}`" in page, name
+
+
+def test_building_touches_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def touched(*args: object, **kwargs: object) -> None:
+        pytest.fail("the network was touched")
+
+    monkeypatch.setattr(socket, "getaddrinfo", touched)
+    monkeypatch.setattr(socket, "socket", touched)
+    build("far", WORKS).close()
+
+
+# what is sent
+
+
+@pytest.mark.parametrize(
+    "key", ["../other/victim", "a/./b", "a//b", "~tilde", "a%2Fb", "ü ö+&=?#", "trailing/", "e\u0301"]
+)
+def test_a_path_is_sent_as_it_is_signed(strict_s3: StrictS3, key: str) -> None:
+    options = {name: value for name, value in strict_s3.config().items() if name != "kind"}
+    asking = Client("far", S3Options.model_validate(options))
+    asking.ask(Request("put", "PUT", key, content=source_of(b"abc")), bool)
+    assert list(strict_s3.objects) == [key]
+    assert strict_s3.seen[-1].path == "/drive" + sigv4.encode_path(f"/{key}")
+    assert asking.size("size", key) == 3
+    asking.close()
+
+
+def test_what_a_put_sends(storage: Storage, strict_s3: StrictS3) -> None:
+    source = source_of(DATA)
+    key = new_key(source.sha256)
+    storage.put(key, source)
+    sent = strict_s3.seen[-1]
+    assert (sent.method, sent.path, sent.query) == ("PUT", f"/drive/{key}", "")
+    assert sent.headers["x-amz-content-sha256"] == source.sha256
+    assert sent.headers["content-length"] == str(source.size)
+    assert sent.headers["accept-encoding"] == "identity"
+    assert not {"transfer-encoding", "expect", "if-none-match", "x-amz-checksum-sha256", "cookie"} & set(
+        sent.headers
+    )
+    assert [asked.method for asked in strict_s3.seen] == ["HEAD", "PUT"], "its ETag tells that it arrived"
+
+
+@pytest.mark.parametrize("data", [DATA, LARGE], ids=["whole", "parts"])
+def test_an_object_is_kept_as_configured(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3, data: bytes
+) -> None:
+    storage = make_storage(
+        storage_class="STANDARD_IA", server_side_encryption="aws:kms", kms_key_id="key/1", **IN_PARTS
+    )
+    key = put(storage, data)
+    assert read_whole(storage.open(key)) == data
+    assert strict_s3.objects[key].headers == {
+        "x-amz-storage-class": "STANDARD_IA",
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "key/1",
+    }
+    others = [asked for asked in strict_s3.seen if asked.method != "PUT" and "uploads" not in asked.query]
+    assert others
+    assert not any("x-amz-storage-class" in asked.headers for asked in others)
+
+
+def test_a_session_token_goes_with_every_request() -> None:
+    account = Account("strictaccess", "strict-secret-key", "eu-test-1", token="session/token+1==")
+    with StrictS3(account=account) as server:
+        storage = build("far", server.config(**IN_PARTS))
+        storage.probe()
+        assert read_whole(storage.open(put(storage, LARGE))) == LARGE
+        storage.close()
+        storage = build("far", server.config(session_token="expired"))
+        with pytest.raises(StorageRefused, match="correct session_token or leave it out") as caught:
+            storage.size(MARKER)
+        assert "expired" not in str(caught.value)
+        storage.close()
+
+
+def test_objects_lie_below_the_prefix(make_storage: Callable[..., Storage], strict_s3: StrictS3) -> None:
+    whole, below = make_storage(), make_storage(prefix="team/drive/")
+    key, other = put(below, b"below"), put(whole, b"whole")
+    assert set(strict_s3.objects) == {f"team/drive/{key}", other}
+    assert list(below.keys()) == [key]
+    assert list(whole.keys()) == [other]
+    assert not is_there(whole, key)
+
+
+@pytest.mark.parametrize("key", ["", "../x", "a" * 64, f"{'a' * 64}.{'b' * 32}/", "x.y"])
+def test_only_keys_of_ours_are_sent(storage: Storage, strict_s3: StrictS3, key: str) -> None:
+    for call in (storage.open, storage.size, storage.delete, lambda key: storage.put(key, source_of(b""))):
+        with pytest.raises(StorageRefused, match="not a storage key"):
+            call(key)
+    assert strict_s3.seen == []
+
+
+def test_a_bucket_may_be_part_of_the_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = socket.getaddrinfo
+
+    def everything_is_here(host: str, *args: object, **kwargs: object) -> object:
+        return found("127.0.0.1" if host.endswith(".localhost") else host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", everything_is_here)
+    with StrictS3(virtual=True) as server:
+        storage = build("far", server.config(addressing="virtual", prefix="a", **IN_PARTS))
+        storage.probe()
+        key = put(storage, LARGE)
+        assert read_whole(storage.open(key, 5, 500)) == LARGE[5:500]
+        assert list(storage.keys()) == [key]
+        assert server.seen[-1].path == "/"
+        assert server.seen[-1].headers["host"] == f"drive.localhost:{server.port}"
+        storage.close()
+
+
+def test_https_trusts_its_own_authority_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, bundle = trustme.CA(), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(bundle)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    with StrictS3(tls=tls) as server:
+        storage = build("far", server.config(ca_bundle=str(bundle), **IN_PARTS))
+        storage.probe()
+        assert read_whole(storage.open(put(storage, LARGE))) == LARGE
+        storage.close()
+        # The environment has no say in it.
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        stranger = build("far", server.config())
+        with pytest.raises(StorageRefused, match=r"certificate is not trusted \(.*\): see ca_bundle"):
+            stranger.probe()
+        stranger.close()
+
+
+def test_the_environment_has_no_say(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strict_s3: StrictS3
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password mine\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    storage.probe()
+    assert all(asked.headers["authorization"].startswith("AWS4-HMAC") for asked in strict_s3.seen)
+
+
+def test_a_presigned_url_is_good_for_a_while(storage: Storage, strict_s3: StrictS3) -> None:
+    key, account = put(storage, b"abc"), strict_s3.account
+    credentials = sigv4.Credentials(account.access_key, account.secret_key)
+    host, path = f"127.0.0.1:{strict_s3.port}", sigv4.encode_path(f"/drive/{key}")
+
+    def status(now: datetime, query: str = "") -> int:
+        signed = sigv4.presign("GET", host, path, [], 60, credentials, sigv4.Scope(account.region), now)
+        answer = requests.get(f"http://{host}{path}?{signed}{query}", timeout=5)
+        assert answer.status_code != 200 or answer.content == b"abc"
+        return answer.status_code
+
+    assert status(datetime.now(UTC)) == 200
+    assert status(datetime.now(UTC) - timedelta(seconds=90)) == 403
+    assert status(datetime.now(UTC), "&versionId=1") == 403
+
+
+# what servers refuse
+
+
+def raised(storage: Storage) -> dict[str, StorageError]:
+    """What each call raises. All agree about the cause, those that have no body in their answer too."""
+    key = new_key("ab" * 32)
+    calls: dict[str, Callable[[], object]] = {
+        "put": lambda: storage.put(key, source_of(DATA)),
+        "open": lambda: storage.open(key),
+        "size": lambda: storage.size(key),
+        "delete": lambda: storage.delete(key),
+        "keys": lambda: list(storage.keys()),
+        "clean": lambda: storage.clean(tomorrow()),
+    }
+    errors = {}
+    for operation, call in calls.items():
+        with pytest.raises(StorageError) as caught:
+            call()
+        errors[operation] = caught.value
+        assert caught.value.operation == operation
+        assert "request STRICT1" in str(caught.value)
+        assert storage._options.secret_access_key.get_secret_value() not in str(caught.value)  # type: ignore[attr-defined]
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"), [(25, "25 minutes behind the server's"), (-40, "40 minutes ahead of the server's")]
+)
+def test_a_skewed_clock_is_told(storage: Storage, strict_s3: StrictS3, minutes: int, says: str) -> None:
+    strict_s3.clock = timedelta(minutes=minutes)
+    for error in raised(storage).values():
+        assert isinstance(error, StorageRefused)
+        assert f"the clock of this machine is {says}: set both by NTP" in str(error)
+        assert "403 RequestTimeTooSkewed" in str(error)
+
+
+def test_a_wrong_region_is_told_with_the_right_one(make_storage: Callable[..., Storage]) -> None:
+    for error in raised(make_storage(region="us-east-1")).values():
+        assert isinstance(error, StorageRefused)
+        assert "the bucket is in the region 'eu-test-1', not 'us-east-1': correct region" in str(error)
+
+
+def test_a_missing_bucket_is_told(make_storage: Callable[..., Storage]) -> None:
+    for operation, error in raised(make_storage(bucket_name="nowhere")).items():
+        assert isinstance(error, StorageRefused), operation
+        assert "there is no bucket 'nowhere': make it, or correct bucket_name" in str(error)
+
+
+def test_an_unknown_access_key_is_told(make_storage: Callable[..., Storage]) -> None:
+    for error in raised(make_storage(access_key_id="stranger")).values():
+        assert isinstance(error, StorageRefused)
+        assert "the server does not know the access key: correct access_key_id" in str(error)
+
+
+def test_a_wrong_secret_is_told_and_no_signature(make_storage: Callable[..., Storage]) -> None:
+    for error in raised(make_storage(secret_access_key="not-this-one")).values():
+        assert isinstance(error, StorageRefused)
+        assert "does not belong to the access key: correct secret_access_key" in str(error)
+        assert "The signature we calculated, ***, does not match ***." in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "says"),
+    [
+        (403, "AccessDenied", StorageRefused, "they need s3:GetObject, s3:PutObject"),
+        (403, "QuotaExceeded", StorageFull, "there is no room"),
+        (507, "XMinioStorageFull", StorageFull, "there is no room"),
+        (507, "", StorageFull, "there is no room"),
+        (301, "PermanentRedirect", StorageRefused, "correct region, now 'eu-test-1', or endpoint_url"),
+        (400, "ExpiredToken", StorageRefused, "configure new temporary credentials"),
+        (400, "InvalidStorageClass", StorageRefused, "correct storage_class"),
+        (403, "InvalidObjectState", StorageRefused, "has to be restored there"),
+        (501, "NotImplemented", StorageRefused, "501 NotImplemented"),
+        (418, "Teapot", StorageRefused, "418 Teapot: short and stout"),
+        (500, "InternalError", StorageUnavailable, "500 InternalError"),
+        (503, "ServiceUnavailable", StorageUnavailable, "503 ServiceUnavailable"),
+        (429, "", StorageUnavailable, "429"),
+        (403, "RequestTimeTooSkewed", StorageRefused, "minutes"),
+    ],
+)
+def test_what_a_server_says_is_in_the_error(
+    storage: Storage, strict_s3: StrictS3, status: int, code: str, kind: type[StorageError], says: str
+) -> None:
+    strict_s3.next.append(lambda asked: None)
+    for _ in range(client.ATTEMPTS):
+        strict_s3.next.append(lambda asked: Refused(status, code, "short and stout"))
+    with pytest.raises(kind) as caught:
+        put(storage, DATA)
+    assert type(caught.value).__bases__[0] in (StorageError, StorageUnavailable)
+    assert says in str(caught.value)
+    assert "short and stout" in str(caught.value)
+    assert strict_s3.objects == {}
+
+
+def test_what_a_server_says_is_in_the_log_when_it_is_asked_again(
+    storage: Storage, strict_s3: StrictS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    strict_s3.next.append(lambda asked: Refused(503, "SlowDown"))
+    strict_s3.next.append(lambda asked: None)
+    strict_s3.next.append(lambda asked: Refused(503, "SlowDown", "Reduce your request rate."))
+    put(storage, DATA)
+    assert [record.getMessage() for record in caplog.records] == [
+        "attempt 1 of 5: far: put: the server said 503; request STRICT1",
+        "attempt 1 of 5: far: put: the server said 503 SlowDown: Reduce your request rate.; request STRICT1",
+    ]
+
+
+def test_a_server_that_quotes_the_request_makes_no_secret_known(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = make_storage(secret_access_key="s3cr3t-key", session_token="t0ken-of-mine")
+
+    def quote(asked: Asked) -> Refused:
+        said = f"I know s3cr3t-key\r\n and {asked.headers}\x00{'x' * 5000}"
+        return Refused(503, "SlowDown", said.replace("\x00", "\u0085"))
+
+    strict_s3.next.extend([quote] * 2 * client.ATTEMPTS)
+    with pytest.raises(StorageUnavailable) as caught:
+        storage.delete(new_key("ab" * 32))
+    sent = strict_s3.seen[-1].headers["authorization"].rpartition("Signature=")[2]
+    for text in (str(caught.value), caplog.text):
+        assert "SlowDown: I know ***" in text
+        assert "s3cr3t" not in text
+        assert "t0ken" not in text
+        assert sent not in text
+    assert len(str(caught.value)) < 500
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>It works!</html>",
+        b"",
+        b"\xff\xfe\x00",
+        b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b 'bbbb'>]><Error><Code>&b;</Code></Error>",
+        b"<?xml version='1.0' encoding='nonsense'?><Error/>",
+        b"<Error><Code>" + b"x" * 100_000,
+    ],
+)
+def test_an_answer_that_is_not_s3s_is_told(storage: Storage, strict_s3: StrictS3, body: bytes) -> None:
+    strict_s3.next.append(lambda asked: Canned(404, body))
+    with pytest.raises(StorageRefused) as caught:
+        storage.open(new_key("ab" * 32))
+    assert "is endpoint_url right?" in str(caught.value) or "longer than" in str(caught.value)
+
+
+# what servers answer
+
+
+def test_a_range_may_be_answered_by_200(storage: Storage, strict_s3: StrictS3) -> None:
+    key, said = put(storage, DATA), {"Content-Range": f"bytes 10-19/{len(DATA)}"}
+    strict_s3.next.append(lambda asked: Canned(200, DATA[10:20], said))
+    assert read_whole(storage.open(key, 10, 20)) == DATA[10:20]
+
+
+def test_a_server_that_does_not_know_ranges_is_read_from_the_beginning(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    key = put(storage, DATA)
+    strict_s3.next.append(lambda asked: Canned(200, DATA))
+    assert read_whole(storage.open(key, BLOCK + 10, BLOCK + 20)) == DATA[BLOCK + 10 : BLOCK + 20]
+
+
+def test_a_server_may_send_less_than_the_range(storage: Storage, strict_s3: StrictS3) -> None:
+    key, said = put(storage, DATA), {"Content-Range": f"bytes 10-14/{len(DATA)}"}
+    strict_s3.next.append(lambda asked: Canned(206, DATA[10:15], said))
+    assert read_whole(storage.open(key, 10, 20)) == DATA[10:20]
+
+
+@pytest.mark.parametrize(
+    "said", ["bytes 11-19/{size}", "bytes */{size}", "bytes 10-19/*", "nonsense", "bytes -10-19/5"]
+)
+def test_a_range_that_was_not_asked_for_is_an_error(storage: Storage, strict_s3: StrictS3, said: str) -> None:
+    key, headers = put(storage, DATA), {"Content-Range": said.format(size=len(DATA))}
+    strict_s3.next.extend([lambda asked: Canned(206, DATA[10:20], headers)] * client.ATTEMPTS)
+    with pytest.raises(StorageUnavailable, match=r"range than it was asked for|which bytes it sends"):
+        storage.open(key, 10, 20)
+
+
+def test_an_object_of_another_size_than_at_first_is_not_gone_on_with(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    key = put(storage, DATA)
+    reader = storage.open(key, 0, 20)
+    strict_s3.next.append(lambda asked: Canned(206, DATA[:10], {"Content-Range": "bytes 0-9/100"}))
+    strict_s3.next.append(lambda asked: Canned(206, DATA[10:20], {"Content-Range": "bytes 10-19/99"}))
+    assert read_whole(reader) == DATA[:20]
+    with pytest.raises(StorageUnavailable, match="another size than before"):
+        read_whole(storage.open(key, 0, 20))
+
+
+def test_a_completion_that_says_200_and_means_an_error_is_repeated(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3
+) -> None:
+    def late(asked: Asked) -> Refused | None:
+        if asked.query.startswith("uploadId") and asked.method == "POST":
+            return Refused(200, "InternalError", "We encountered an internal error.")
+        strict_s3.next.append(late)
+        return None
+
+    strict_s3.next.append(late)
+    storage = make_storage(**IN_PARTS)
+    assert read_whole(storage.open(put(storage, LARGE))) == LARGE
+
+
+def test_keys_come_in_pages(storage: Storage, strict_s3: StrictS3) -> None:
+    keys = sorted(put(storage, bytes([number])) for number in range(7))
+    strict_s3.page = 2
+    assert list(storage.keys()) == keys
+    assert list(storage.keys(keys[2])) == keys[3:]
+    assert sum("list-type=2" in asked.query for asked in strict_s3.seen) == 4 + 2
+
+
+def test_what_others_put_there_is_not_listed(storage: Storage, strict_s3: StrictS3) -> None:
+    key = put(storage, b"mine")
+    storage.put(MARKER, source_of(b"whose"))
+    for name in (f"{key}/", f"{key}x", f"a/{key}", key.upper(), "a b+c", "z\u0301&<>", "~"):
+        strict_s3.objects[name] = strict_s3.objects[key]
+    assert list(storage.keys()) == [key]
+
+
+def listing(*keys: str, token: str | None = None) -> Canned:
+    items = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    more = f"<IsTruncated>true</IsTruncated><NextContinuationToken>{token}</NextContinuationToken>"
+    return Canned(200, f"<ListBucketResult>{items}{more if token else ''}</ListBucketResult>".encode())
+
+
+def test_a_server_that_lists_in_no_order_is_refused(storage: Storage, strict_s3: StrictS3) -> None:
+    one, two = sorted(new_key(digit * 64) for digit in "ab")
+    strict_s3.next.append(lambda asked: listing(two, one))
+    with pytest.raises(StorageRefused, match="in order of names"):
+        list(storage.keys())
+
+
+def test_a_server_that_lists_the_same_page_for_ever_is_refused(storage: Storage, strict_s3: StrictS3) -> None:
+    strict_s3.next.extend([lambda asked: listing("other", token="t")] * 9)
+    with pytest.raises(StorageRefused, match="again and again"):
+        list(storage.keys())
+
+
+def test_a_server_that_does_not_know_start_after_lists_right(storage: Storage, strict_s3: StrictS3) -> None:
+    one, two = sorted(new_key(digit * 64) for digit in "ab")
+    strict_s3.next.append(lambda asked: listing(one, two))
+    assert list(storage.keys(one)) == [two]
+
+
+@pytest.mark.parametrize(
+    "body", [b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", b"<Other/>", b"no XML"]
+)
+def test_a_list_that_cannot_be_read_is_an_error(storage: Storage, strict_s3: StrictS3, body: bytes) -> None:
+    strict_s3.next.extend([lambda asked: Canned(200, body)] * client.ATTEMPTS)
+    with pytest.raises(StorageUnavailable):
+        list(storage.keys())
+
+
+# large objects
+
+
+def begin(storage: Storage, path: str) -> str:
+    """Begins an upload in parts and leaves it there."""
+    request = Request("put", "POST", path, [("uploads", "")])
+    return storage._client.ask(request, parts.answers.upload_id)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_cleaning_aborts_our_old_uploads_and_no_others(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3
+) -> None:
+    storage, key = make_storage(prefix="mine"), new_key("ab" * 32)
+    ours = [begin(storage, f"mine/{name}") for name in (key, key, MARKER, new_key("cd" * 32))]
+    others = [begin(storage, name) for name in (key, f"mine/sub/{key}", "mine/film.mp4", f"mine2/{key}")]
+    strict_s3.page = 2
+    assert storage.clean(LONG_AGO) == 0
+    assert len(strict_s3.uploads) == 8
+    assert storage.clean(tomorrow()) == len(ours)
+    assert sorted(strict_s3.uploads) == sorted(others)
+
+
+def test_parts_of_a_staged_file_are_read_from_it(
+    make_storage: Callable[..., Storage],
+    strict_s3: StrictS3,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spooled(*args: object, **kwargs: object) -> None:
+        pytest.fail("a second copy was made")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", spooled)
+    storage, staged = make_storage(**IN_PARTS), tmp_path / "staged"
+    staged.write_bytes(LARGE)
+    source = Source(len(LARGE), hashlib.sha256(LARGE).hexdigest(), lambda: staged.open("rb"), staged)
+    key = new_key(source.sha256)
+    storage.put(key, source)
+    assert read_whole(storage.open(key)) == LARGE
+    assert sum("partNumber" in asked.query for asked in strict_s3.seen) == 3
+
+
+def test_a_staged_file_that_changes_under_way_is_never_stored(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3, tmp_path: Path
+) -> None:
+    storage, staged = make_storage(**IN_PARTS), tmp_path / "staged"
+    staged.write_bytes(LARGE[:-100])
+    source = replace(source_of(LARGE), path=staged)
+    with pytest.raises(StorageUnavailable, match="shorter than it was"):
+        storage.put(new_key(source.sha256), source)
+    staged.write_bytes(content(len(LARGE), seed=1))
+    with pytest.raises(StorageUnavailable, match="XAmzContentSHA256Mismatch"):
+        storage.put(new_key(source.sha256), source)
+    assert strict_s3.objects == strict_s3.uploads == {}
+
+
+def test_no_object_has_more_parts_than_s3_allows() -> None:
+    options = S3Options.model_validate({name: value for name, value in WORKS.items() if name != "kind"})
+    for size, part in ((1 << 30, 16 << 20), (10_000 * (16 << 20), 16 << 20), (1 << 40, 109_951_163)):
+        upload = parts.Upload(Client("far", options), "far", options, "k", Source(size, "", io.BytesIO))
+        assert upload.part_size == part
+        assert -(-size // part) <= 10_000
+
+
+def test_a_put_that_fails_beside_a_used_key_says_so_first(storage: Storage, strict_s3: StrictS3) -> None:
+    key = put(storage, DATA)
+    with pytest.raises(StorageRefused, match="the key is in use"):
+        storage.put(key, source_of(b"new"))
+    assert [asked.method for asked in strict_s3.seen].count("PUT") == 1
+
+
+def test_a_probe_of_a_bucket_that_may_not_be_written_to_says_so(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    def read_only(asked: Asked) -> Refused | None:
+        strict_s3.next.append(read_only)
+        return Refused(403, "AccessDenied", "Access Denied") if asked.method == "PUT" else None
+
+    strict_s3.next.append(read_only)
+    with pytest.raises(StorageRefused, match="far: put: these credentials may not do this"):
+        storage.probe()
+
+
+def test_an_object_that_is_missing_is_missing(storage: Storage) -> None:
+    with pytest.raises(ObjectMissing, match="far: size: there is no such object"):
+        storage.size(new_key("ab" * 32))
