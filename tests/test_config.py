@@ -613,8 +613,8 @@ def _start(folder: Path, gate: Any, answers: Any) -> None:
 
 def test_processes_that_start_together_agree(folder):
     context = multiprocessing.get_context("spawn")
-    gate, answers = context.Barrier(6), context.Queue()
-    processes = [context.Process(target=_start, args=(folder, gate, answers)) for _ in range(6)]
+    gate, answers = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=_start, args=(folder, gate, answers)) for _ in range(3)]
     for process in processes:
         process.start()
     found = [answers.get(timeout=60) for _ in processes]

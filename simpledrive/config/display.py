@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from simpledrive.config.settings import BUILTIN, NAMES, Settings
+from simpledrive.config.backends import BUILTIN
+from simpledrive.config.settings import NAMES, Settings
 
 HIDDEN = "********"
 _SECRET_NAME = re.compile(r"secret|passw|passphrase|token|credential|private|auth|(^|_)key$", re.IGNORECASE)
@@ -31,8 +32,9 @@ def effective(settings: Settings) -> list[Effective]:
     for backend, options in sorted(settings.backends.items()):
         for option, plain in options.items():
             name = f"backends.{backend}.{option}"
-            setting = BUILTIN.get(backend, ("", {}))[1].get(option, "")
-            source = settings.sources.get(name) or setting.upper() or "default"
+            setting = f"{BUILTIN[backend].prefix}{option}".upper() if backend in BUILTIN else ""
+            told = setting in NAMES and setting
+            source = settings.sources.get(name) or told or "default"
             rows.append(Effective(name, _shown(option, plain), source))
     return rows
 

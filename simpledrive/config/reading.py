@@ -17,8 +17,9 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
+from simpledrive.config.backends import Options
 from simpledrive.config.display import names_a_secret
-from simpledrive.config.settings import NAMES, Options, Settings
+from simpledrive.config.settings import NAMES, Settings
 from simpledrive.errors import ConfigurationError
 
 _FIELDS = frozenset(name.lower() for name in NAMES)

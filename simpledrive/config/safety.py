@@ -137,7 +137,7 @@ def _unencrypted_backends(settings: Settings) -> Iterator[Finding]:
                     f"read and changed on the way to {host}: use https://."
                 )
         host = str(options.get("host") or "")
-        if options.get("kind") == "ftp" and not options.get("tls") and not _is_here(host):
+        if options.get("kind") == "ftp" and options.get("tls", "off") == "off" and not _is_here(host):
             yield Finding(
                 f"The backend {name} sends its password and all bytes unencrypted to {host}: use FTP with "
                 "TLS, or a backend of another kind."

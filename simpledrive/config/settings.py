@@ -3,18 +3,12 @@
 It does not read anything (`reading` does), nor know what options a kind of storage takes (the storages do).
 """
 
-import importlib.util
-import os
-import re
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 
-import limits
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ByteSize,
     Field,
     PrivateAttr,
@@ -25,105 +19,26 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
+from simpledrive.config import backends
+from simpledrive.config.backends import BUILTIN, Options
+from simpledrive.config.values import (
+    AnchoredPath,
+    Bytes,
+    CounterUrl,
+    HeaderToken,
+    LogLevel,
+    Origins,
+    Proxies,
+    RateLimit,
+    Seconds,
+    database_url,
+)
 from simpledrive.errors import ConfigurationError
-
-Options = dict[str, object]
 
 JSON_MEMORY_FACTOR = 3
 """What a JSON body takes in memory, in lengths of it: the document, its text, and what that decodes to."""
 LEAST_ORPHAN_AGE = 3600
-
-
-def _under_folder(path: Path, info: ValidationInfo) -> Path:
-    return Path(os.path.abspath(info.data["folder"] / path.expanduser()))
-
-
-def _database_url(url: str, folder: Path) -> str:
-    """The URL as SQLAlchemy wants it: psycopg for PostgreSQL, an absolute path for SQLite."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise ValueError("is not a database URL such as postgresql://user:password@host/name") from None
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    elif parsed.drivername == "sqlite":
-        name = parsed.database
-        if not name or name == ":memory:" or name.startswith("file:"):
-            return url
-        parsed = parsed.set(database=os.path.abspath(folder / Path(name).expanduser()))
-    elif parsed.drivername != "postgresql+psycopg":
-        raise ValueError(f"{parsed.drivername}:// is not supported; known are sqlite:// and postgresql://")
-    return parsed.render_as_string(hide_password=False)
-
-
-def _header_safe(token: SecretStr | None) -> SecretStr | None:
-    if token and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
-        raise ValueError("may hold only visible ASCII characters, because it travels in a header")
-    return token
-
-
-def _rate(text: str) -> str:
-    """The limit as `limits` reads it; "" stands for none."""
-    if text.strip() in ("", "none"):
-        return ""
-    try:
-        [rate] = limits.parse_many(text)
-    except ValueError:
-        raise ValueError(f"is {text!r}, not a limit such as 20/minute, 5 per 10 seconds, or none") from None
-    if not rate.amount:
-        raise ValueError("lets nobody in: the least is 1; none stands for no limit")
-    return text.strip()
-
-
-def _origins(text: str) -> str:
-    """Origins as browsers send them, with commas between; `*` alone stands for all."""
-    origins = [origin.strip() for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin) and origins != ["*"]:
-            raise ValueError(
-                f"has {origin!r}, not an origin as browsers send it: https://host or https://host:port, in "
-                "lower case, without a path, without the scheme's own port; or * alone"
-            )
-    return ",".join(origins)
-
-
-def _proxies(text: str) -> str:
-    """Addresses and networks, with commas between."""
-    listed = [proxy.strip() for proxy in text.split(",") if proxy.strip()]
-    for proxy in listed:
-        try:
-            ip_network(proxy)
-        except ValueError:
-            raise ValueError(
-                f"has {proxy!r}, not an address such as 10.0.0.1 or a network such as 10.0.0.0/8"
-            ) from None
-    return ",".join(listed)
-
-
-def _counter(url: SecretStr) -> SecretStr:
-    scheme, separator, rest = url.get_secret_value().partition("://")
-    if scheme == "memory" and separator and not rest:
-        return url
-    if scheme not in ("redis", "rediss", "redis+unix") or not rest:
-        raise ValueError(
-            "is neither memory:// nor a URL that begins with redis://, rediss:// or redis+unix://"
-        )
-    if importlib.util.find_spec("redis") is None:
-        raise ValueError("wants Redis, and the package for it is not installed: pip install redis")
-    return url
-
-
-_ORIGIN = re.compile(
-    r"(?!https://[^/]*:443$)(?!http://[^/]*:80$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?"
-)
-
-RateLimit = Annotated[str, AfterValidator(_rate)]
-AnchoredPath = Annotated[Path, AfterValidator(_under_folder)]
-Bytes = Annotated[ByteSize, Field(ge=0)]
-Seconds = Annotated[int, Field(ge=0)]
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 
 class Settings(BaseSettings):
@@ -147,9 +62,7 @@ class Settings(BaseSettings):
         "production", description="production, development or testing"
     )
     debug: bool = Field(False, description="Flask's debug mode; never where others can reach the drive")
-    log_level: Annotated[LogLevel, BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v)] = Field(
-        "INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL"
-    )
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every network")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on")
@@ -158,10 +71,10 @@ class Settings(BaseSettings):
     body_timeout: int = Field(
         30, ge=1, description="Seconds that a head may take, and a body make no progress"
     )
-    trusted_proxies: Annotated[str, AfterValidator(_proxies)] = Field(
+    trusted_proxies: Proxies = Field(
         "", description="Addresses or networks whose X-Forwarded-* headers count, with commas between"
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         "", description="Origins whose pages may call the API, with commas between; * for all"
     )
     secure_cookies: bool = Field(False, description="true behind HTTPS: cookies never travel unencrypted")
@@ -174,7 +87,7 @@ class Settings(BaseSettings):
         repr=False,
         description="Database of the records: sqlite:///path or postgresql://user:password@host/name",
     )
-    api_token: Annotated[SecretStr | None, AfterValidator(_header_safe)] = Field(
+    api_token: HeaderToken = Field(
         None, description="Bearer token that may do everything; made at the first start when not given"
     )
     secret_key: SecretStr | None = Field(
@@ -191,7 +104,7 @@ class Settings(BaseSettings):
     failed_sign_ins: RateLimit = Field(
         "20/minute", description="Wrong keys from one address, then none is looked at; none for no limit"
     )
-    rate_limit_storage: Annotated[SecretStr, AfterValidator(_counter)] = Field(
+    rate_limit_storage: CounterUrl = Field(
         SecretStr("memory://"),
         description="Where limits are counted: memory:// in each process, or redis://host for all together",
     )
@@ -293,7 +206,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _settle_database(cls, url: str, info: ValidationInfo) -> str:
-        settled = _database_url(url, info.data["folder"])
+        settled = database_url(url, info.data["folder"])
         if make_url(settled).database in {None, "", ":memory:"}:
             raise ValueError("names no database that outlives the process")
         return settled
@@ -319,11 +232,11 @@ class Settings(BaseSettings):
     @field_validator("s3_bucket_name", "ftp_host")
     @classmethod
     def _all_or_nothing(cls, value: str | None, info: ValidationInfo) -> str | None:
-        family = cast(str, info.field_name).split("_")[0] + "_"
+        [family] = [family for family in BUILTIN.values() if family.maker == info.field_name]
         given = [
             name.upper()
             for name, other in info.data.items()
-            if name.startswith(family) and other != cls.model_fields[name].default
+            if name.startswith(family.prefix) and other != cls.model_fields[name].default
         ]
         if value is None and given:
             raise ValueError(f"is missing, but {', '.join(given)} is given")
@@ -332,32 +245,13 @@ class Settings(BaseSettings):
     @field_validator("named_backends")
     @classmethod
     def _settle_backends(cls, tables: dict[str, Options], info: ValidationInfo) -> dict[str, Options]:
-        builtin, folder = _builtin_backends(info.data), info.data["folder"]
-        problems = []
-        for name, options in tables.items():
-            kind = options.get("kind", builtin.get(name, {}).get("kind"))
-            if not re.fullmatch(r"[a-z0-9_-]{1,64}", name):
-                problems.append(f"the name {name!r} is not 1 to 64 of a-z, 0-9, - and _")
-            elif not isinstance(kind, str) or not kind:
-                others = ", ".join(sorted({*builtin, *tables} - {name}))
-                problems.append(f"{name!r} has no kind; other backends are {others}")
-            elif name in BUILTIN and kind != name:
-                problems.append(f"{name!r} is always of the kind {name!r}; another kind needs another name")
-            elif kind in PATHS and isinstance(path := options.get(PATHS[kind]), str):
-                options[PATHS[kind]] = os.path.abspath(folder / Path(path).expanduser())
-            elif kind == "database" and isinstance(url := options.get("url"), str):
-                try:
-                    options["url"] = _database_url(url, folder)
-                except ValueError as error:
-                    problems.append(f"{name!r}: url {error}")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return tables
+        return backends.settled(tables, info.data)
 
     @field_validator("storage_backend")
     @classmethod
     def _names_a_backend(cls, name: str, info: ValidationInfo) -> str:
-        known, maker = _backends(info.data), BUILTIN.get(name, ("named_backends",))[0]
+        known = backends.every(info.data)
+        maker = BUILTIN[name].maker if name in BUILTIN else "named_backends"
         if name not in known and maker in info.data:  # else its maker has a complaint of its own
             hint = {"s3": "; S3_BUCKET_NAME would add s3", "ftp": "; FTP_HOST would add ftp"}.get(name, "")
             raise ValueError(f"no backend is called {name!r}; known are {', '.join(sorted(known))}{hint}")
@@ -366,7 +260,7 @@ class Settings(BaseSettings):
     @property
     def backends(self) -> dict[str, Options]:
         """Name to `kind` and options (plain values, secrets too) of every backend there is."""
-        return _backends(self.__dict__)
+        return backends.every(self.__dict__)
 
     @property
     def proxies(self) -> list[IPv4Network | IPv6Network]:
@@ -396,74 +290,5 @@ class Settings(BaseSettings):
         """The files that secrets were read from, `.env` among them."""
         return self._secret_files
 
-
-# The backends that plain settings describe: which setting makes each, and the option each setting becomes.
-BUILTIN = {
-    "local": ("local_storage_path", {"path": "local_storage_path"}),
-    "database": ("database_url", {"url": "database_url"}),
-    "s3": (
-        "s3_bucket_name",
-        {
-            option: f"s3_{option}"
-            for option in (
-                "endpoint_url",
-                "access_key_id",
-                "secret_access_key",
-                "session_token",
-                "bucket_name",
-                "region",
-                "addressing",
-                "prefix",
-                "storage_class",
-                "server_side_encryption",
-                "kms_key_id",
-                "ca_bundle",
-                "timeout",
-            )
-        },
-    ),
-    "ftp": (
-        "ftp_host",
-        {
-            option: f"ftp_{option}"
-            for option in (
-                "host",
-                "port",
-                "username",
-                "password",
-                "base_dir",
-                "tls",
-                "ca_bundle",
-                "passive",
-                "timeout",
-            )
-        },
-    ),
-}
-
-
-def _builtin_backends(data: Mapping[str, Any]) -> dict[str, Options]:
-    return {
-        name: {"kind": name}
-        | {option: _plain(data[field]) for option, field in fields.items() if data.get(field) is not None}
-        for name, (maker, fields) in BUILTIN.items()
-        if data.get(maker) is not None
-    }
-
-
-def _backends(data: Mapping[str, Any]) -> dict[str, Options]:
-    """The builtin ones, to which a table of the same name adds, and the named ones."""
-    builtin, named = _builtin_backends(data), data.get("named_backends", {})
-    return builtin | {name: builtin.get(name, {}) | options for name, options in named.items()}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return str(value) if isinstance(value, Path) else value
-
-
-PATHS = {"local": "path", "s3": "ca_bundle", "ftp": "ca_bundle"}
-"""The option of each kind that names a file or folder; a relative one begins where the settings lie."""
 
 NAMES = tuple(name.upper() for name in Settings.model_fields if name not in {"folder", "named_backends"})

@@ -57,9 +57,8 @@ def _begin() -> None:
 def _finish(response: Response) -> Response:
     if response.is_sequence:
         response.response = [*in_portions(cast(Iterable[bytes], response.response))]
-    if (
-        response.status_code == 308
-    ):  # Werkzeug's own redirects name the host that the request claims to be for
+    # Werkzeug's own redirects name the host that the request claims to be for.
+    if response.status_code == 308:
         response.headers["Location"] = response.headers["Location"].removeprefix(request.host_url[:-1])
     response.headers["X-Request-Id"] = g.get("request_id", "")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
