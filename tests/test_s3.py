@@ -15,7 +15,7 @@ import pytest
 import requests
 import trustme
 
-from simpledrive.config import NAMES
+from simpledrive.config.settings import NAMES
 from simpledrive.errors import (
     ConfigurationError,
     ObjectMissing,

@@ -87,7 +87,7 @@ def test_a_right_request_is_served(strict_s3: StrictS3) -> None:
         ({"payload": hashlib.sha256(b"other").hexdigest()}, (400, "XAmzContentSHA256Mismatch")),
         ({"payload": sigv4.UNSIGNED}, (400, "InvalidArgument")),
         ({"time": datetime.now(UTC) - timedelta(minutes=16)}, (403, "RequestTimeTooSkewed")),
-        ({"time": datetime.now(UTC) + timedelta(minutes=17)}, (403, "RequestTimeTooSkewed")),
+        ({"time": datetime.now(UTC) + timedelta(hours=2)}, (403, "RequestTimeTooSkewed")),
         ({"path": "/another/key"}, (404, "NoSuchBucket")),
         ({"path": "/drive/a%2fb"}, (400, "InvalidURI")),
         ({"path": "/drive/~b%7E"}, (400, "InvalidURI")),
