@@ -60,6 +60,10 @@ def test_what_the_drive_makes_itself_is_safe(tmp_path: Path) -> None:
             FTP | {"FTP_HOST": "ftp.example.org"},
             "Unsafe: The backend ftp sends its password and all bytes unencrypted to ftp.example.org",
         ),
+        (
+            {"SIMPLEDRIVE_BACKENDS__NAS__KIND": "ftp", "SIMPLEDRIVE_BACKENDS__NAS__HOST": "nas.lan"},
+            "Unsafe: The backend nas sends its password and all bytes unencrypted to nas.lan",
+        ),
     ],
 )
 def test_what_is_unsafe_is_said_with_what_to_do(tmp_path: Path, environ: dict[str, str], says: str) -> None:
@@ -84,7 +88,7 @@ def test_what_is_unsafe_is_said_with_what_to_do(tmp_path: Path, environ: dict[st
         S3 | {"S3_ENDPOINT_URL": "http://127.0.0.1:9000"},
         S3 | {"S3_ENDPOINT_URL": "http://[::1]:9000"},
         FTP | {"FTP_HOST": "127.0.0.1"},
-        FTP | {"FTP_HOST": "ftp.example.org", "SIMPLEDRIVE_BACKENDS__FTP__TLS": "true"},
+        FTP | {"FTP_HOST": "ftp.example.org", "FTP_TLS": "explicit"},
     ],
 )
 def test_what_is_safe_is_not_complained_about(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -10,13 +10,28 @@ from flask import Flask
 
 from tests.servers import Server, wait_for
 
+S3 = {"S3_BUCKET_NAME": "drive", "S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "hunter2"}
 
-@pytest.mark.parametrize("setting", [{"STORAGE_BACKEND": "nope"}, {"LOG_LEVEL": "LOUD"}])
-def test_a_wrong_setting_is_a_sentence_on_the_command_line(tmp_path: Path, setting: dict[str, str]) -> None:
-    done = Server(tmp_path, **setting).run("drive", "config")
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"STORAGE_BACKEND": "nope"}, "STORAGE_BACKEND"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        (
+            S3 | {"S3_ENDPOINT_URL": "s3.example.org"},
+            "The backend 's3' of kind 's3': the option 'endpoint_url'",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence_on_the_command_line(
+    tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    done = Server(tmp_path, **settings).run("drive", "config", "check")
     assert done.returncode != 0
-    assert next(iter(setting)) in done.stderr
+    assert says in done.stderr
     assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_the_token_is_made_once_kept_secret_and_printed_once(make_server: Callable[..., Server]) -> None:

@@ -139,8 +139,8 @@ def _unencrypted_backends(settings: Settings) -> Iterator[Finding]:
         host = str(options.get("host") or "")
         if options.get("kind") == "ftp" and options.get("tls", "off") == "off" and not _is_here(host):
             yield Finding(
-                f"The backend {name} sends its password and all bytes unencrypted to {host}: use FTP with "
-                "TLS, or a backend of another kind."
+                f"The backend {name} sends its password and all bytes unencrypted to {host}: set tls to "
+                "explicit, or use a backend of another kind."
             )
 
 

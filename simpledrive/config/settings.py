@@ -169,7 +169,7 @@ class Settings(BaseSettings):
         None, description="File of the authorities that the server's certificate is from; else the system's"
     )
     ftp_passive: bool = Field(True, description="false for active mode: the server connects to the drive")
-    ftp_timeout: int = Field(30, ge=1, description="Seconds that an FTP server may say nothing")
+    ftp_timeout: int = Field(30, ge=1, le=3600, description="Seconds that an FTP server may say nothing")
     ftp_host: str | None = Field(None, description="FTP server; naming one makes the backend `ftp`")
 
     named_backends: dict[str, Options] = Field(

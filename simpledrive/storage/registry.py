@@ -76,12 +76,14 @@ def _options(name: str, storage: type[Storage], options: Mapping[str, object]) -
 
 
 def _flaw(flaw: Any, known: list[str]) -> str:
-    option = ".".join(map(str, flaw["loc"])) or "its options"
+    option, why = ".".join(map(str, flaw["loc"])), flaw["msg"].removeprefix("Value error, ")
+    if not option:
+        return f"its options do not fit together: {why}"
     if flaw["type"] == "extra_forbidden":
         return f"there is no option '{option}'.{_nearest(option, known)} Known are: {', '.join(known)}"
     if flaw["type"] == "missing":
         return f"the option '{option}' is missing"
-    return f"the option '{option}' is not acceptable: {flaw['msg'].removeprefix('Value error, ')}"
+    return f"the option '{option}' is not acceptable: {why}"
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from simpledrive.storage.base import Options
 from simpledrive.storage.ftp.connections import Server
+from simpledrive.storage.hosts import is_host
 
 
 class FtpOptions(Options):
@@ -20,12 +21,12 @@ class FtpOptions(Options):
     tls: Literal["off", "explicit"] = "off"
     ca_bundle: Path | None = None
     passive: bool = True
-    timeout: float = Field(30, gt=0)
+    timeout: float = Field(30, gt=0, le=3600)
 
     @field_validator("host")
     @classmethod
     def _is_a_host(cls, host: str) -> str:
-        if not re.fullmatch(r"[^\s/@]+", host):
+        if not is_host(host):
             raise ValueError("it is a host's name or address alone, without ftp:// and port")
         return host
 
@@ -35,6 +36,8 @@ class FtpOptions(Options):
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if re.search(r"[\r\n\0]", text):
             raise ValueError("it goes into a line of FTP and may hold no line break")
+        if re.search(r"[\ud800-\udfff]", text):
+            raise ValueError("it has bytes in it that are not UTF-8")
         return value
 
     @field_validator("ca_bundle")

@@ -1,6 +1,5 @@
 """What can be configured for a bucket, and where requests for it go."""
 
-import ipaddress
 import re
 import ssl
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, ByteSize, Field, SecretStr, model_validator
 
 from simpledrive.storage import sigv4
 from simpledrive.storage.base import Options
+from simpledrive.storage.hosts import is_address, is_host
 
 MIB = 1 << 20
 LEAST_PART = 5 * MIB
@@ -24,6 +24,9 @@ HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]")
 PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 LONGEST_PREFIX = 512
 
+AFTER_ADDRESS = re.compile(r"\][^:]")
+"""What urlsplit overlooks: `http://[::1]9000`."""
+
 READ_LATER = {"GLACIER", "DEEP_ARCHIVE"}
 """Storage classes whose objects must be restored, for hours, before they can be read."""
 
@@ -32,7 +35,8 @@ def _endpoint(url: str) -> str:
     # urlsplit's own complaints may quote what they could not read.
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in DEFAULT_PORTS and parts.hostname and parts.port != 0 and url.isascii()
+        usable = parts.scheme in DEFAULT_PORTS and parts.port != 0 and url.isascii()
+        usable = usable and is_host(parts.hostname or "") and not AFTER_ADDRESS.search(parts.netloc)
     except ValueError:
         usable = False
     if not usable or not re.fullmatch(r"[!-~]+", url):
@@ -63,6 +67,12 @@ def _prefix(prefix: str) -> str:
             f"is not made of folder names with / between, up to {LONGEST_PREFIX} letters, digits and !_.*'()-"
         )
     return f"{prefix}/"
+
+
+def _region(region: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", region):
+        raise ValueError("is not the name of a region such as us-east-1")
+    return region
 
 
 def _storage_class(name: str) -> str:
@@ -106,7 +116,7 @@ class S3Options(Options):
     secret_access_key: HeaderSecret
     session_token: HeaderSecret | None = None
     endpoint_url: Annotated[str, AfterValidator(_endpoint)] | None = None
-    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "us-east-1"
+    region: Annotated[str, AfterValidator(_region)] = "us-east-1"
     addressing: Literal["auto", "path", "virtual"] = "auto"
     prefix: Annotated[str, AfterValidator(_prefix)] = ""
     storage_class: Annotated[str, AfterValidator(_storage_class)] | None = None
@@ -124,7 +134,7 @@ class S3Options(Options):
         if self.addressing == "virtual":
             if not HOST_LABEL.fullmatch(self.bucket_name):
                 raise ValueError("addressing 'virtual' wants a bucket_name of small letters, digits, hyphens")
-            if _is_ip_address(endpoint.hostname or ""):
+            if is_address(endpoint.hostname or ""):
                 raise ValueError("addressing 'virtual' wants an endpoint_url with a name, not an IP address")
         if self.kms_key_id is not None and not (self.server_side_encryption or "").startswith("aws:kms"):
             raise ValueError("kms_key_id wants server_side_encryption 'aws:kms'")
@@ -182,11 +192,3 @@ def place_of(options: S3Options) -> Place:
 
 def _address(options: S3Options) -> SplitResult:
     return urlsplit(options.endpoint_url or f"https://s3.{options.region}.amazonaws.com")
-
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
