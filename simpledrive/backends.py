@@ -5,9 +5,16 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 
-from simpledrive.errors import Forbidden, Invalid, ObjectMissing, StorageError, StorageRefused
-from simpledrive.storage.base import MARKER, Storage
-from simpledrive.streams.source import Source
+from simpledrive.errors import (
+    BackendNotFound,
+    Forbidden,
+    Invalid,
+    ObjectMissing,
+    StorageError,
+    StorageRefused,
+)
+from simpledrive.storage.base import MARKER, Begin, Storage
+from simpledrive.streams.source import Source, first_bytes
 
 
 class Backends:
@@ -28,7 +35,7 @@ class Backends:
     ) -> None:
         """`identity` gives the drive's UUID, `in_use` whether any record says that a backend holds bytes."""
         self._storages, self.default = dict(storages), default
-        self._identity, self._in_use = identity, in_use
+        self.identity, self._in_use = identity, in_use
         self._claimed: set[str] = set()
         self._locks = {name: Lock() for name in self._storages}
 
@@ -38,9 +45,19 @@ class Backends:
     def __contains__(self, name: object) -> bool:
         return name in self._storages
 
+    def require(self, name: str) -> None:
+        """Returns for a backend that is configured. Raises BackendNotFound with the known ones."""
+        if name not in self._storages:
+            known = ", ".join(sorted(self._storages))
+            raise BackendNotFound(f"There is no backend '{name}'. Known are: {known}.")
+
     def kind(self, name: str) -> str:
         """The kind of storage behind a name; "gone" for a backend that is no longer configured."""
         return self._storages[name].kind if name in self._storages else "gone"
+
+    def where(self, name: str) -> str:
+        """The place behind a name, as its storage has it; "" for a backend that is no longer configured."""
+        return self._storages[name].where if name in self._storages else ""
 
     def chosen(self, name: str | None, allowed: Sequence[str] | None = None) -> str:
         """The backend that a caller asked for; else the default, or the first that is `allowed` (None: all).
@@ -76,8 +93,8 @@ class Backends:
     def check(self, name: str) -> None:
         """Looks at the marker now, and writes it where none is needed yet. Raises StorageRefused."""
         storage = self._storages[name]
-        ours = f"{self._identity()} {name}\n".encode()
-        found = _content(storage)
+        ours = f"{self.identity()} {name}\n".encode()
+        found = _content(storage, len(ours) + 1)
         if found is None and self._in_use(name):
             why = "its marker is missing though bytes are recorded there: is its disk mounted?"
             raise StorageRefused(name, "check", why)
@@ -88,34 +105,30 @@ class Backends:
                 )
             except StorageError:
                 # Another process of this drive may have been first.
-                if _content(storage) is None:
+                if _content(storage, 1) is None:
                     raise
-            found = _content(storage)
+            found = _content(storage, len(ours) + 1)
         if found != ours:
             raise StorageRefused(name, "check", "its marker is that of another drive or backend")
 
-    def probe(self, name: str) -> None:
-        """Looks now whether a backend can be used: its marker, and a small object stored, read and deleted.
+    def probe(self, name: str, begin: Begin = lambda step: None) -> None:
+        """Looks now whether a backend can be used: its marker, then what the storage's own probe does.
 
         Raises StorageError, and what reading the records raises.
         """
+        begin("marker")
         self.check(name)
-        self._storages[name].probe()
+        self._storages[name].probe(begin)
 
     def close(self) -> None:
         for storage in self._storages.values():
             storage.close()
 
 
-def _content(storage: Storage) -> bytes | None:
+def _content(storage: Storage, most: int) -> bytes | None:
+    """The marker's bytes, as far as they matter; None without one."""
     try:
         reader = storage.open(MARKER)
     except ObjectMissing:
         return None
-    try:
-        content = b""
-        while data := reader.read(1024):
-            content += data
-        return content
-    finally:
-        reader.close()
+    return first_bytes(reader, most)

@@ -15,6 +15,7 @@
     │   ├── BlobExists          the id is taken
     │   ├── PreconditionFailed  the blob is not the one the caller named by its ETag
     │   ├── RangeNotSatisfiable the range begins past the end
+    │   ├── BackendNotFound     no backend of this name is configured
     │   ├── KeyNotFound         no such key, as far as this caller may know
     │   ├── KeyExists           a key was made by the same form before
     │   ├── KeyReused           an Idempotency-Key that stands for another request
@@ -103,6 +104,10 @@ class RangeNotSatisfiable(RequestError):
     def __init__(self, size: int) -> None:
         super().__init__(f"The range begins past the end of {size} bytes.")
         self.size = size
+
+
+class BackendNotFound(RequestError):
+    """No backend of this name is configured. The message names those that are."""
 
 
 class KeyNotFound(RequestError):

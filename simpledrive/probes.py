@@ -1,7 +1,7 @@
 """Whether the backends and the database can be reached: looked at in the background, told at once.
 
-Each is looked at in a thread of its own, one at a time, however many ask; the answer is that of the last
-look. So what hangs holds up no request for longer than WAIT, and nothing else at all.
+Each is looked at by one look at a time (look.py), however many ask; the answer is that of the last one. So
+what hangs holds up no request for longer than WAIT, and nothing else at all.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
 from simpledrive.background import Background
-from simpledrive.errors import DriveError, StorageError
-from simpledrive.models import now
+from simpledrive.look import Look, Probe
 from simpledrive.sql import Database
+from simpledrive.storage.base import Begin
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +40,9 @@ SOON = 5.0
 FRESH = 1.0
 """Seconds for which a look on demand serves everybody who asks."""
 
-
-@dataclass(frozen=True)
-class Probe:
-    """What the last look found. `why` is a sentence without a secret, "" for what can be reached.
-
-    `at` is when the look ended (None: none has yet), `seconds` how long it took.
-    """
-
-    reachable: bool
-    why: str
-    at: datetime | None
-    seconds: float
+NOT_YET = Probe(False, "Nobody has looked yet.", None, None)
+NOT_CONFIGURED = Probe(False, "No backend of this name is configured any more.", None, None)
+"""Of a backend that is gone while bytes are recorded there."""
 
 
 class Probes:
@@ -61,11 +52,12 @@ class Probes:
     """
 
     def __init__(self, backends: Backends, database: Database, interval: timedelta) -> None:
-        self._database, self._interval = database, interval.total_seconds()
+        self._backends, self._database = backends, database
+        self._interval = interval.total_seconds()
         self._watches = {
             name: _Watch(f"the backend {name}", partial(backends.probe, name)) for name in backends
         }
-        self._records = _Watch("the database", self._look_at_records)
+        self._records = _Watch("the database", lambda begin: self._look_at_records())
         self._revision: str | None = None
         self._background = Background("probes", self._run)
 
@@ -74,16 +66,21 @@ class Probes:
         if self._interval:
             self._background.ensure_started()
 
-    def backends(self) -> dict[str, Probe]:
-        """The last probe of each configured backend: its marker, and a small object stored, read and deleted.
+    def backends(self, now: Collection[str] = ()) -> dict[str, Probe]:
+        """The last probe of each configured backend; of those that are named, from a look that begins now.
 
-        Waits briefly where there is none yet.
+        Waits for these, and where there is no probe yet. A look that is under way is waited for and not begun
+        anew; what takes longer goes on, and the probe says so. Raises BackendNotFound.
         """
-        for watch in self._watches.values():
+        for name in now:
+            self._backends.require(name)
+        for name, watch in self._watches.items():
             # Where there is a thread, this is for the first question, and for when the thread is behind.
-            watch.begin(SILENT + self._interval if self._interval else FRESH)
+            age = SILENT + self._interval if self._interval else FRESH
+            watch.begin(0.0 if name in now else age)
         return {
-            name: watch.told(wait=watch.is_new or not self._interval) for name, watch in self._watches.items()
+            name: watch.told(wait=name in now or watch.is_new or not self._interval)
+            for name, watch in self._watches.items()
         }
 
     def database(self) -> tuple[Probe, str | None]:
@@ -119,14 +116,14 @@ def _revision(session: Session) -> str | None:
 
 
 class _Watch:
-    """One thing that is looked at by one thread at a time. `look` raises why it cannot be reached."""
+    """One thing that is looked at by one look at a time. Tells the log when it is lost and found again."""
 
-    def __init__(self, name: str, look: Callable[[], None]) -> None:
-        self._name, self._look = name, look
-        self._changed = threading.Condition()
-        self._began: float | None = None
-        self._ended = float("-inf")
+    def __init__(self, name: str, work: Callable[[Begin], object]) -> None:
+        self._name, self._work = name, work
+        self._lock = threading.Lock()
+        self._look: Look | None = None
         self._last: Probe | None = None
+        self._ended = float("-inf")
 
     @property
     def is_new(self) -> bool:
@@ -134,41 +131,25 @@ class _Watch:
 
     def begin(self, age: float = 0.0) -> None:
         """Begins a look, unless one is under way, or has ended less than so many seconds ago."""
-        with self._changed:
-            if self._began is None and time.monotonic() - self._ended >= age:
-                self._began = time.monotonic()
-                threading.Thread(target=self._run, name=f"probe of {self._name}", daemon=True).start()
+        with self._lock:
+            is_under_way = self._look is not None and self._look.found is None
+            if not is_under_way and time.monotonic() - self._ended >= age:
+                self._look = Look(self._name, self._work, self._note)
 
     def told(self, *, wait: bool = False, ended: bool = False) -> Probe:
         """The last look; with `ended`, never that before one under way. May wait for the end of that one."""
-        with self._changed:
-            if wait and self._began is not None:
-                left = self._began + WAIT - time.monotonic()
-                self._changed.wait_for(lambda: self._began is None, max(0.0, left))
-            if self._began is not None:
-                seconds = time.monotonic() - self._began
-                if self._last is None or ended or seconds > SILENT:
-                    at = self._last.at if self._last is not None else None
-                    return Probe(False, f"There was no answer in {seconds:.0f} seconds.", at, seconds)
-            return self._last or Probe(False, "Nobody has looked yet.", None, 0.0)
+        look, before = self._look, self._last
+        if look is None:
+            return NOT_YET
+        if found := look.wait(WAIT if wait else 0.0):
+            return found
+        if before is None or ended or look.seconds > SILENT:
+            return look.unanswered(before.at if before is not None else None)
+        return replace(before, goes_on=wait or look.seconds > WAIT)
 
-    def _run(self) -> None:
-        began, why = time.monotonic(), ""
-        try:
-            self._look()
-        except StorageError as error:
-            why = f"{error.operation}: {error.sentence}"
-        except DriveError as error:
-            why = str(error)
-        except Exception:  # a storage that breaks its promise must not look as if it hung
-            log.exception("a fault while looking at %s", self._name)
-            why = "Looking at it failed by a fault of the drive, which its log tells."
-        seconds = time.monotonic() - began
-        before, self._last = self._last, Probe(not why, why, now(), seconds)
-        if why and (before is None or before.reachable):
-            log.warning("%s cannot be reached: %s", self._name, why)
-        if not why and before is not None and not before.reachable:
+    def _note(self, found: Probe) -> None:
+        before, self._last, self._ended = self._last, found, time.monotonic()
+        if not found.reachable and (before is None or before.reachable):
+            log.warning("%s cannot be reached: %s", self._name, found.why)
+        if found.reachable and before is not None and not before.reachable:
             log.warning("%s can be reached again", self._name)
-        with self._changed:
-            self._began, self._ended = None, time.monotonic()
-            self._changed.notify_all()

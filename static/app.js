@@ -268,6 +268,11 @@ document.addEventListener("htmx:after:swap", ({ detail: { ctx } }) => {
   count();
   one("#menu:target") && history.replaceState(history.state, "", location.pathname + location.search);
   if (ctx.target?.id === "rows") one("a", lastRow?.nextElementSibling ?? one("#more"))?.focus();
+  else if (ctx.target?.classList.contains("card")) {
+    const card = document.getElementById(ctx.target.id);
+    one("button", card).focus();
+    say(`${one("h2", card).textContent} ${one(".state", card).textContent}.`);
+  }
   else if (ctx.sourceElement !== document.body) one("#main").focus({ preventScroll: true });
   const note = one("#note strong");
   if (note) say(note.textContent);

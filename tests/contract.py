@@ -334,8 +334,10 @@ class StorageContract:
             assert isinstance(error, StorageError)
             assert not is_there(storage, key)
 
-    def test_probing_leaves_nothing(self, storage: Storage) -> None:
-        storage.probe()
+    def test_probing_goes_through_its_steps_and_leaves_nothing(self, storage: Storage) -> None:
+        steps: list[str] = []
+        storage.probe(steps.append)
+        assert steps == ["write", "read", "compare", "list", "delete"]
         assert list(storage.keys()) == []
         assert storage.clean(tomorrow()) == 0
 

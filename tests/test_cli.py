@@ -181,7 +181,8 @@ def test_settings_are_shown_without_secrets(make_app: Callable[..., Flask]) -> N
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ([], "Keys, moving blobs between backends, sweeping, the audit log, settings."),
+        ([], "Keys, checking backends, moving blobs between them, sweeping, the audit log, settings."),
+        (["check-backend"], "0: all of it went well; 1: some did not; 2: could not run."),
         (["migrate-backend"], "Exit code 0: all moved; 1: some did not; 2: could not run."),
         (["sweep"], "Remove what nothing needs any more and whose grace is over."),
         (["config"], "Print the effective settings, secrets hidden."),

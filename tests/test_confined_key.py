@@ -300,6 +300,7 @@ ROUTES: dict[tuple[str, str], list[Ask]] = {
     ("GET", "/v1/versions/<id:id>"): every("id", IDS, Ask(), Ask(query={"cursor": "2"})),
     ("GET", "/v1/trash"): [Ask(), *queries(prefix=PREFIXES, cursor=CURSORS, limit=[1])],
     ("GET", "/v1/backends"): NOTHING,
+    ("POST", "/v1/backends/<name>/check"): every("name", ["local", "nowhere"]),
     ("GET", "/v1/keys"): NOTHING,
     ("GET", "/v1/keys/<key_id>"): every("key_id", KEY_IDS),
     ("DELETE", "/v1/keys/<key_id>"): every("key_id", [id for id in KEY_IDS if id != "{key within}"]),
@@ -377,6 +378,8 @@ ROUTES: dict[tuple[str, str], list[Ask]] = {
         form(id=id, **more) for id in IDS if id not in INSIDE for more in ({}, {"confirmed": "1"})
     ],
     ("POST", "/drive/restore"): [form(id=id) for id in IDS],
+    ("GET", "/drive/backends"): NOTHING,
+    ("POST", "/drive/backends"): [form(), form(name="local"), form(name="nowhere")],
     ("GET", "/drive/keys"): NOTHING,
     ("POST", "/drive/keys"): [
         form(name="new", scope="read", prefix=prefix, asking="forged") for prefix in PREFIXES

@@ -492,10 +492,20 @@ def test_in_active_mode_nobody_but_the_server_is_talked_to(
     [
         ({"host": "ftp://host"}, "the option 'host' is not acceptable: it is a host's name"),
         ({"host": ""}, "the option 'host' is not acceptable"),
+        ({"host": "host:21"}, "the option 'host' is not acceptable"),
+        ({"host": "user@host"}, "the option 'host' is not acceptable"),
+        ({"host": "a..b"}, "the option 'host' is not acceptable"),
+        ({"host": "a" * 64}, "the option 'host' is not acceptable"),
+        ({"host": "[::1]"}, "the option 'host' is not acceptable"),
         ({"port": "0"}, "the option 'port' is not acceptable"),
         ({"tls": "implicit"}, "the option 'tls' is not acceptable: Input should be 'off' or 'explicit'"),
         ({"passive": "perhaps"}, "the option 'passive' is not acceptable"),
         ({"timeout": "0"}, "the option 'timeout' is not acceptable"),
+        ({"timeout": "inf"}, "the option 'timeout' is not acceptable"),
+        (
+            {"password": "DELE\udcff"},
+            "the option 'password' is not acceptable: it has bytes in it that are not",
+        ),
         ({"password": "a\nDELE b"}, "the option 'password' is not acceptable: it goes into a line"),
         ({"base_dir": "a\r\nDELE b"}, "the option 'base_dir' is not acceptable: it goes into a line"),
         ({"ca_bundle": __file__}, "the option 'ca_bundle' is not acceptable: it is of no use with tls off"),
@@ -515,6 +525,14 @@ def test_a_wrong_option_is_a_sentence(options: dict[str, str], sentence: str) ->
         build("far", {"kind": "ftp", "host": "host"} | options)
     assert sentence in str(caught.value)
     assert "DELE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["nas", "ftp.example.org", "127.0.0.1", "::1", "fe80::1%eth0", "büro.example"]
+)
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    with closing(build("far", {"kind": "ftp", "host": host})) as storage:
+        assert storage.where == f"ftp://{f'[{host}]' if ':' in host else host}:21/"
 
 
 def test_the_name_of_a_folder_may_be_in_any_script(pyftpdlib: FtpServer) -> None:

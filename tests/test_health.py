@@ -13,6 +13,7 @@ from simpledrive.errors import StorageUnavailable
 from simpledrive.keys import NewKey
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
+from simpledrive.storage.base import Begin
 from tests.apps import BEARER, settings_for
 from tests.outage import Line, line_to
 from tests.problems import assert_problem
@@ -173,7 +174,7 @@ def test_a_sqlite_file_that_cannot_be_used_is_not_ready_until_it_can(app: Flask,
 def test_a_default_backend_that_is_gone_is_not_ready_another_one_is(
     app: Flask, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down() -> None:
+    def down(begin: Begin) -> None:
         raise StorageUnavailable("any", "probe", "connection refused")
 
     monkeypatch.setattr(probes, "FRESH", 0.0)
@@ -193,7 +194,7 @@ def test_a_backend_that_hangs_holds_up_no_request_and_no_other_backend(
 ) -> None:
     monkeypatch.setattr(probes, "WAIT", 0.2)
     let_go = threading.Event()
-    monkeypatch.setattr(parts.backends.use("database"), "probe", let_go.wait)
+    monkeypatch.setattr(parts.backends.use("database"), "probe", lambda begin: let_go.wait())
     try:
         wait_for(lambda: status(app) == 200, "the probe of the backend that answers")
         found = parts.probes.backends()
@@ -211,7 +212,7 @@ def test_what_answered_once_and_then_hangs_counts_as_silent(
     for name, value in {"WAIT": 0.05, "FRESH": 0.0, "SILENT": 0.1}.items():
         monkeypatch.setattr(probes, name, value)
     let_go = threading.Event()
-    monkeypatch.setattr(parts.backends.use("local"), "probe", let_go.wait)
+    monkeypatch.setattr(parts.backends.use("local"), "probe", lambda begin: let_go.wait())
     try:
         wait_for(lambda: failed(app) == ["default_backend"], "patience to end")
     finally:
@@ -226,7 +227,7 @@ def test_requests_begin_no_probes_where_a_thread_does(
     parts: Parts = app.extensions["simpledrive"]
     probed: list[str] = []
     for name in parts.backends:
-        monkeypatch.setattr(parts.backends.use(name), "probe", lambda name=name: probed.append(name))
+        monkeypatch.setattr(parts.backends.use(name), "probe", lambda begin, name=name: probed.append(name))
     for _ in range(20):
         assert status(app) == 200
     assert sorted(probed) == ["database", "local"]
@@ -272,7 +273,7 @@ def test_why_a_backend_cannot_be_reached_tells_no_secret(
 def test_a_storage_that_breaks_its_promise_is_a_fault_that_the_log_tells(
     app: Flask, parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fault() -> None:
+    def fault(begin: Begin) -> None:
         raise RuntimeError("secret inside")
 
     monkeypatch.setattr(parts.backends.use("local"), "probe", fault)

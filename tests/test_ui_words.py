@@ -32,6 +32,21 @@ def test_sizes_have_binary_units_and_about_three_digits(amount: int, words: str)
     assert amounts.size(amount) == words
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.00004, "0.0 ms"),
+        (0.0002, "0.2 ms"),
+        (0.00996, "10 ms"),
+        (0.041, "41 ms"),
+        (0.9996, "1.0 s"),
+        (2.34, "2.3 s"),
+    ],
+)
+def test_durations_have_about_two_digits(seconds: float, words: str) -> None:
+    assert amounts.duration(seconds) == words
+
+
 def test_counts_agree_with_their_noun() -> None:
     assert amounts.count(1, "file") == "1 file"
     assert amounts.count(2316, "file") == "2,316 files"

@@ -1,12 +1,13 @@
-"""/v1/backends: the backends there are, whether they can be reached, and how much lies there."""
+"""/v1/backends: the backends there are, whether they can be used, and how much lies there."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response
 
 from simpledrive.api.answers import json_response
+from simpledrive.http.backends import document
 from simpledrive.http.current import caller, parts, sign_in_by_header
-from simpledrive.http.health import probed
+from simpledrive.probes import NOT_CONFIGURED
 from simpledrive.usage import NONE
 
 blueprint = Blueprint("backends", __name__, url_prefix="/v1/backends")
@@ -21,18 +22,17 @@ def every() -> Response:
     it, and earlier versions too; `bytes` are theirs. All come from counters.
     """
     caller().require_everywhere("admin")
-    default, probes = parts().backends.default, parts().probes.backends()
-    items = []
-    for usage in parts().counters.usage(caller()):
-        item: dict[str, object] = {
-            "name": usage.backend,
-            "kind": usage.kind,
-            "default": usage.backend == default,
-        }
-        if usage.backend in probes:
-            item |= probed(probes[usage.backend])
-        else:
-            why = "No backend of this name is configured any more."
-            item |= {"reachable": False, "detail": why, "probed_at": None, "probe_ms": None}
-        items.append(item | (usage.counts or NONE)._asdict())
+    probes = parts().probes.backends()
+    items = [
+        document(usage.backend, probes.get(usage.backend, NOT_CONFIGURED)) | (usage.counts or NONE)._asdict()
+        for usage in parts().counters.usage(caller())
+    ]
     return json_response({"items": items})
+
+
+@blueprint.post("/<name>/check")
+def check(name: str) -> Response:
+    """Looks at a backend now. 202, with what was found before, if that takes longer than a request waits."""
+    caller().require_everywhere("admin")
+    probe = parts().probes.backends(now=[name])[name]
+    return json_response(document(name, probe), 202 if probe.goes_on else 200)

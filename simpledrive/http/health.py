@@ -13,9 +13,10 @@ from functools import cache
 from alembic.script import ScriptDirectory
 from flask import Blueprint, Flask, Response, current_app, json, request
 
+from simpledrive.http import backends
 from simpledrive.http.current import caller, parts, sign_in_by_header
-from simpledrive.logs import moment
-from simpledrive.probes import Probe, Probes
+from simpledrive.look import Probe
+from simpledrive.probes import Probes
 
 blueprint = Blueprint("health", __name__)
 
@@ -76,24 +77,13 @@ def _readiness(*, verbose: bool = False) -> Response:
             {"name": check.name, "passed": check.passed, "detail": check.detail} for check in checks
         ]
         document["backends"] = [
-            {"name": name, "default": name == parts().backends.default} | probed(probe)
-            for name, probe in parts().probes.backends().items()
+            backends.document(name, probe) for name, probe in parts().probes.backends().items()
         ]
     else:
         document["failed"] = [check.name for check in checks if not check.passed]
     return _uncached(
         Response(json.dumps(document) + "\n", 200 if ready else 503, mimetype="application/json")
     )
-
-
-def probed(probe: Probe) -> dict[str, object]:
-    """A backend's last probe, for those who may know."""
-    return {
-        "reachable": probe.reachable,
-        "detail": probe.why,
-        "probed_at": None if probe.at is None else moment(probe.at),
-        "probe_ms": round(probe.seconds * 1000, 1),
-    }
 
 
 def _uncached(response: Response) -> Response:

@@ -86,6 +86,11 @@ TEXTS: dict[str, Text] = {
         "The range begins past the end of the blob.",
         "`Content-Range` says how many bytes the blob has. Ask for a range that begins before that.",
     ),
+    "backend-not-found": Text(
+        "No backend of this name is configured.",
+        "The detail names those that are, and GET /v1/backends lists them. One that is configured no more "
+        "cannot be looked at, even while bytes are recorded there.",
+    ),
     "key-not-found": Text(
         "No API key has this id, or it may do more than the key that asks.",
         "List the keys to see their ids. A key is managed only by one that may do at least as much.",

@@ -44,6 +44,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.BlobExists: Problem(409, "blob-exists", "The id is taken"),
     errors.PreconditionFailed: Problem(412, "precondition-failed", "The blob is not the one that was named"),
     errors.RangeNotSatisfiable: Problem(416, "range-not-satisfiable", "The range begins past the end"),
+    errors.BackendNotFound: Problem(404, "backend-not-found", "There is no such backend"),
     errors.KeyNotFound: Problem(404, "key-not-found", "There is no such key"),
     errors.KeyExists: Problem(409, "key-exists", "This key was made before"),
     errors.KeyReused: Problem(422, "idempotency-key-reused", "This key was used for another request"),

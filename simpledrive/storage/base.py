@@ -12,7 +12,7 @@ import hashlib
 import io
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -21,13 +21,16 @@ from pydantic import BaseModel, ConfigDict
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageUnavailable
 from simpledrive.ids import uuid7
-from simpledrive.streams.source import Reader, Source, drain
+from simpledrive.streams.source import Reader, Source, first_bytes
 
 MARKER = "simpledrive-marker"
 """The one key that is not a digest's: the object that says which drive and backend this place belongs to."""
 
 KEY = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{32}")
 """What `new_key` makes. Whatever else lies at a backend, MARKER included, is no object of ours to list."""
+
+Begin = Callable[[str], object]
+"""Told the name of each step before it is taken."""
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
@@ -72,6 +75,11 @@ class Storage(ABC):
         """For the backend `name`, from options of this kind's own class, which each kind reads itself."""
         self.name, self.options = name, options
 
+    @property
+    def where(self) -> str:
+        """The place in words for those who run the drive: a path or an address, without user or secret."""
+        return ""
+
     @abstractmethod
     def put(self, key: str, source: Source) -> None:
         """Stores exactly the bytes of `source` under a key that was never used.
@@ -112,17 +120,31 @@ class Storage(ABC):
         A put that is that old and still going may be among them: then it raises.
         """
 
-    def probe(self) -> None:
-        """Writes, reads back, compares and deletes a small object. Returns if all of that went well."""
+    def probe(self, begin: Begin = lambda step: None) -> None:
+        """Writes a small object, reads it back, compares, lists and deletes it. Returns if all went well.
+
+        What it raises is why the step failed that was begun last. Nothing stays behind that can be deleted.
+        """
         content = f"{self.name} {uuid7()}".encode()
         source = Source(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
         key = new_key(source.sha256)
         try:
+            begin("write")
             self.put(key, source)
-            drain(Source(source.size, source.sha256, lambda: self.open(key)))
-        finally:
+            begin("read")
+            found = first_bytes(self.open(key), len(content) + 1)
+            begin("compare")
+            if found != content:
+                raise StorageUnavailable(self.name, "probe", "what was read is not what was written")
+            begin("list")
+            # From there on, which is one page. Not that it is in it: some servers list an object later.
+            next(iter(self.keys(key[:-1])), None)
+        except BaseException:
             with suppress(StorageError):
                 self.delete(key)
+            raise
+        begin("delete")
+        self.delete(key)
         try:
             self.size(key)
         except ObjectMissing:

@@ -12,7 +12,7 @@ from functools import partial
 
 from pydantic import SecretStr, field_validator
 from sqlalchemy import ColumnElement, Select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from simpledrive.errors import (
@@ -63,6 +63,12 @@ class DatabaseStorage(Storage):
         super().__init__(name, options)
         self._database = Database(connect(options.url.get_secret_value()))
         self._has_tables = False
+
+    @property
+    def where(self) -> str:
+        url = self._database.engine.url
+        shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+        return shown.render_as_string()
 
     def put(self, key: str, source: Source) -> None:
         with source.open() as reader:

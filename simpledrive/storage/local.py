@@ -44,6 +44,10 @@ class LocalStorage(Storage):
         self._durable: set[Path] = set()
         self._seen = False
 
+    @property
+    def where(self) -> str:
+        return str(self._base)
+
     def put(self, key: str, source: Source) -> None:
         with self._errors("put"):
             path = self._path(key)

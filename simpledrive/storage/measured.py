@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 from simpledrive.errors import ObjectMissing, StorageFull, StorageRefused, StorageUnavailable
-from simpledrive.storage.base import Storage
+from simpledrive.storage.base import Begin, Storage
 from simpledrive.streams.source import Reader, Source
 
 OUTCOMES: dict[type[BaseException], str] = {
@@ -40,6 +40,10 @@ class MeasuredStorage(Storage):
         super().__init__(storage.name, storage.options)
         self.kind = storage.kind  # type: ignore[misc]
         self._storage, self._observe = storage, observe
+
+    @property
+    def where(self) -> str:
+        return self._storage.where
 
     def put(self, key: str, source: Source) -> None:
         with self._timed("put") as operation:
@@ -77,9 +81,9 @@ class MeasuredStorage(Storage):
         with self._timed("clean"):
             return self._storage.clean(before)
 
-    def probe(self) -> None:
+    def probe(self, begin: Begin = lambda step: None) -> None:
         with self._timed("probe"):
-            self._storage.probe()
+            self._storage.probe(begin)
 
     def close(self) -> None:
         self._storage.close()

@@ -83,6 +83,17 @@ class Source:
         return VerifyingReader(self.opener(), self.size, self.sha256)
 
 
+def first_bytes(reader: Reader, size: int) -> bytes:
+    """What a reader begins with, up to so many bytes; it is closed then."""
+    found = b""
+    try:
+        while len(found) < size and (data := reader.read(size - len(found))):
+            found += data
+    finally:
+        reader.close()
+    return found
+
+
 def drain(source: Source) -> None:
     """Reads everything once and keeps nothing: returns if the bytes are right, raises if not."""
     with source.open() as reader:

@@ -16,6 +16,7 @@ from simpledrive.models import now
 from simpledrive.ui import (
     amounts,
     assets,
+    backends,
     blob,
     deletion,
     door,
@@ -30,7 +31,7 @@ from simpledrive.ui import (
 )
 
 blueprint = Blueprint("ui", __name__, url_prefix="/drive")
-for _page in (door, files, blob, upload, deletion, keys, settings):
+for _page in (door, files, blob, upload, deletion, keys, backends, settings):
     blueprint.register_blueprint(_page.blueprint)
 
 blueprint.before_request(door.guard)
@@ -61,6 +62,7 @@ def _on_register(state: BlueprintSetupState) -> None:
     app.jinja_env.filters.update(
         size=amounts.size,
         count=amounts.count,
+        duration=amounts.duration,
         full=moments.full,
         split=names.split,
         stamp=lambda moment: moments.stamp(moment, now()),

@@ -1,4 +1,4 @@
-"""Numbers as people read them: sizes in binary units, counts with their noun."""
+"""Numbers as people read them: sizes in binary units, counts with their noun, durations."""
 
 UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -27,3 +27,12 @@ def _digits(value: float, unit: str) -> int:
 def count(amount: int, noun: str, nouns: str | None = None) -> str:
     """An amount with its noun: 1 file, 2,316 files."""
     return f"{amount:,} {noun if amount == 1 else nouns or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """How long something took, with about two digits: 0.2 ms, 41 ms, 2.3 s."""
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:,.1f} s"

@@ -20,7 +20,8 @@ from simpledrive.ui import notes
 def page(template: str, **context: object) -> Response:
     """A page for somebody who is signed in, with the side that says where the bytes are."""
     context.setdefault("note", notes.take())
-    context["usage"] = parts().counters.usage(caller())
+    if "usage" not in context:
+        context["usage"] = parts().counters.usage(caller())
     return make_response(render_template(template, **context))
 
 
@@ -66,6 +67,7 @@ def context() -> dict[str, object]:
         "fragment": is_fragment(),
         "signed_in": found if found is not None and found.is_known else None,
         "may": found.scopes if found is not None else frozenset(),
+        "is_confined": found is not None and bool(found.prefix),
         "this_page": here(),
         "theme": request.cookies.get("theme", "auto"),
     }

@@ -10,14 +10,56 @@ from simpledrive.api.specification.subject import Subject
 
 SCHEMAS: dict[str, Json] = {
     "Backend": {
-        "description": "A configured storage, how it was at the last look, and what lies there.",
-        "allOf": [schema("Probe")],
+        "description": "A configured storage, and what the last look at it found.",
         "type": "object",
-        "required": ["name", "kind", "default", "replicas", "bytes", "blobs"],
+        "required": [
+            "name",
+            "kind",
+            "default",
+            "where",
+            "reachable",
+            "detail",
+            "probed_at",
+            "probe_ms",
+            "steps",
+        ],
         "properties": {
             "name": {"type": "string"},
             "kind": {"type": "string", "examples": ["local", "database", "s3", "ftp"]},
             "default": {"type": "boolean", "description": "New blobs that name no backend go here."},
+            "where": {"type": "string", "description": "A path or an address, without user and password."},
+            "reachable": {"type": "boolean", "description": "Every step of the look went well."},
+            "detail": {"type": "string", "description": "Why the last step failed; empty if none did."},
+            "probed_at": {"type": ["string", "null"], "format": "date-time"},
+            "probe_ms": {"type": ["number", "null"], "minimum": 0, "description": "How long the look took."},
+            "steps": {
+                "type": "array",
+                "description": "In the order in which they were taken. After one that fails comes none.",
+                "items": schema("BackendStep"),
+            },
+        },
+    },
+    "BackendStep": {
+        "type": "object",
+        "required": ["name", "passed", "ms"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {
+                "type": "string",
+                "description": "First the marker, which says that the place belongs to this drive and "
+                "backend; then a small object is written, read, compared, listed and deleted.",
+                "examples": ["marker", "write", "read", "compare", "list", "delete"],
+            },
+            "passed": {"type": "boolean"},
+            "ms": {"type": "number", "minimum": 0},
+        },
+    },
+    "BackendUsage": {
+        "description": "A backend, and what lies there.",
+        "allOf": [schema("Backend")],
+        "type": "object",
+        "required": ["replicas", "bytes", "blobs"],
+        "properties": {
             "replicas": {
                 "type": "integer",
                 "minimum": 0,
@@ -26,7 +68,7 @@ SCHEMAS: dict[str, Json] = {
             "bytes": {"type": "integer", "minimum": 0, "description": "Their bytes together."},
             "blobs": {"type": "integer", "minimum": 0, "description": "Blobs whose home it is."},
         },
-    }
+    },
 }
 
 PATHS: dict[str, dict[str, Json]] = {
@@ -41,7 +83,7 @@ PATHS: dict[str, dict[str, Json]] = {
                         "type": "object",
                         "required": ["items"],
                         "additionalProperties": False,
-                        "properties": {"items": {"type": "array", "items": schema("Backend")}},
+                        "properties": {"items": {"type": "array", "items": schema("BackendUsage")}},
                     },
                     headers=("Cache-Control",),
                 )
@@ -50,7 +92,35 @@ PATHS: dict[str, dict[str, Json]] = {
             description="Wants the scope admin. A backend that is no longer configured is listed for as "
             "long as bytes are recorded there.",
         )
-    }
+    },
+    "/v1/backends/{name}/check": {
+        "post": operation(
+            "checkBackend",
+            "Looks at a backend now.",
+            {
+                200: answer("What was found.", schema("Backend"), headers=("Cache-Control",)),
+                202: answer(
+                    "The look takes longer than a request waits, 2 seconds, and goes on. This is what the "
+                    "one before it has found; GET /v1/backends tells of this one when it has ended.",
+                    schema("Backend"),
+                    headers=("Cache-Control",),
+                ),
+            },
+            (*SIGNED_IN, "backend-not-found"),
+            description="Wants the scope admin. One look at a time is under way: who asks meanwhile is told "
+            "what that one finds.",
+            parameters=[
+                {
+                    "name": "name",
+                    "in": "path",
+                    "required": True,
+                    "description": "The backend's name.",
+                    "schema": {"type": "string", "minLength": 1},
+                    "example": "database",
+                }
+            ],
+        )
+    },
 }
 
-SUBJECT = Subject("Backends", "Where bytes can be kept.", PATHS, SCHEMAS)
+SUBJECT = Subject("Backends", "Where bytes can be kept, and whether it can.", PATHS, SCHEMAS)

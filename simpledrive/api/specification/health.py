@@ -10,17 +10,6 @@ from simpledrive.api.specification.references import Json, schema
 from simpledrive.api.specification.subject import Subject
 
 SCHEMAS: dict[str, Json] = {
-    "Probe": {
-        "description": "What the last look at a backend found.",
-        "type": "object",
-        "required": ["reachable", "detail", "probed_at", "probe_ms"],
-        "properties": {
-            "reachable": {"type": "boolean"},
-            "detail": {"type": "string", "description": "Why it cannot be reached; empty if it can."},
-            "probed_at": {"type": ["string", "null"], "format": "date-time"},
-            "probe_ms": {"type": ["number", "null"], "minimum": 0, "description": "How long the look took."},
-        },
-    },
     "Readiness": {
         "description": "Whether requests may be sent here.",
         "type": "object",
@@ -45,12 +34,7 @@ SCHEMAS: dict[str, Json] = {
             "backends": {
                 "type": "array",
                 "description": "With `verbose`.",
-                "items": {
-                    "allOf": [schema("Probe")],
-                    "type": "object",
-                    "required": ["name", "default"],
-                    "properties": {"name": {"type": "string"}, "default": {"type": "boolean"}},
-                },
+                "items": schema("Backend"),
             },
         },
     },

@@ -40,9 +40,16 @@ class FtpStorage(Storage):
 
     def __init__(self, name: str, options: FtpOptions) -> None:
         super().__init__(name, options)
+        self._options = options
         self._connections = Connections(options.server())
         self._errors = partial(storage_errors, name, options.timeout)
         self._seen = False
+
+    @property
+    def where(self) -> str:
+        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
+        way = "" if self._options.tls == "off" else " with TLS"
+        return f"ftp://{host}:{self._options.port}/{self._options.base_dir}{way}"
 
     def put(self, key: str, source: Source) -> None:
         path, part = self._path("put", key), f"tmp/part.{uuid7().hex}"

@@ -16,7 +16,7 @@ from simpledrive.storage.s3 import answers, parts
 from simpledrive.storage.s3.client import Client, Request
 from simpledrive.storage.s3.content import Tallied
 from simpledrive.storage.s3.faults import NoSuchUpload
-from simpledrive.storage.s3.options import S3Options
+from simpledrive.storage.s3.options import S3Options, place_of
 from simpledrive.storage.s3.stream import Range
 from simpledrive.streams.source import Reader, Source
 
@@ -35,6 +35,11 @@ class S3Storage(Storage):
         self._client = Client(name, options)
         self._putting: set[str] = set()
         self._lock = Lock()
+
+    @property
+    def where(self) -> str:
+        place = place_of(self._options)
+        return f"{place.origin}{place.root}{self._options.prefix}"
 
     def put(self, key: str, source: Source) -> None:
         path = self._path("put", key)

@@ -1,0 +1,31 @@
+"""A backend as it is told to those who may know: what it is, where, and what the last look found."""
+
+from __future__ import annotations
+
+from simpledrive.http.current import parts
+from simpledrive.logs import moment
+from simpledrive.look import Probe
+
+
+def document(name: str, probe: Probe) -> dict[str, object]:
+    """The same at every face: /v1/backends, /readyz?verbose, and `check-backend --json`. Holds no secret."""
+    backends = parts().backends
+    return {
+        "name": name,
+        "kind": backends.kind(name),
+        "default": name == backends.default,
+        "where": backends.where(name),
+        "reachable": probe.reachable,
+        "detail": probe.why,
+        "probed_at": None if probe.at is None else moment(probe.at),
+        "probe_ms": None if probe.seconds is None else milliseconds(probe.seconds),
+        "steps": [
+            {"name": step.name, "passed": step.passed, "ms": milliseconds(step.seconds)}
+            for step in probe.steps
+        ],
+    }
+
+
+def milliseconds(seconds: float) -> float:
+    """To a tenth, which tells the quick steps apart."""
+    return round(seconds * 1000, 1)
