@@ -221,7 +221,8 @@ class Database:
                 step(session)
             return result
 
-    def _repeat(self, attempt: Callable[[], T], attempts: int = ATTEMPTS) -> T:
+    def _repeat(self, attempt: Callable[[], T], attempts: int | None = None) -> T:
+        attempts = ATTEMPTS if attempts is None else attempts
         deadline = time.monotonic() + PATIENCE
         for number in range(attempts):
             try:

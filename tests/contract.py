@@ -275,17 +275,16 @@ class StorageContract:
         assert list(storage.keys()) == []
         assert list(storage.keys("f" * 97)) == []
         # Many of one digest, which share whatever folder or page there is, and many of others; one marker.
-        contents = [b"the same"] * 350 + [bytes([number]) for number in range(250)]
+        contents = [b"the same"] * 100 + [bytes([number]) for number in range(60)]
         random.Random(7).shuffle(contents)
         storage.put(MARKER, source_of(b"no key"))
         keys = sorted(in_threads(lambda data: put(storage, data), contents))
         assert list(storage.keys()) == keys
         assert list(storage.keys("")) == keys
-        for index in (0, 1, 100, 299, 300, 301, len(keys) - 2, len(keys) - 1):
+        for index in (0, 49, 50, len(keys) - 1):
             assert list(storage.keys(keys[index])) == keys[index + 1 :]
-            between = keys[index][:-1]
-            assert list(storage.keys(between)) == [key for key in keys if key > between]
-        for after in ("0", "8", "f", "ff", "c0ffee", "~"):
+        # Names that are no keys: one that many begin with, and others from end to end.
+        for after in (keys[len(keys) // 2][:-1], "0", "8", "ff", "c0ffee", "~"):
             assert list(storage.keys(after)) == [key for key in keys if key > after]
         assert all(KEY.fullmatch(key) for key in keys)
         # As sweeping does: each is deleted while they are listed.
@@ -348,7 +347,7 @@ class StorageContract:
 
         def work(seed: int) -> None:
             start.wait()
-            for size in (0, 1, BLOCK + 1, 3 * BLOCK):
+            for size in (1, 3 * BLOCK):
                 data = content(size, seed)
                 key = put(storage, data)
                 assert read_whole(storage.open(key)) == data

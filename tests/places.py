@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from simpledrive import sql
+from simpledrive.storage import chunks
 from simpledrive.storage.registry import build
 from simpledrive.storage.s3 import client as s3_client
 from simpledrive.storage.s3 import storage as s3_storage
@@ -63,11 +64,8 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], tuple[Config, Config]]] = {
     "database on SQLite": sqlite,
     "database on PostgreSQL": postgresql,
     "s3 on rclone": s3("rclone_s3", down=NOBODY),
-    "s3 on rclone in parts": s3("rclone_s3", down=NOBODY, **IN_PARTS),
     "s3 on moto": s3("moto_s3", down={"bucket_name": "absent"}),
-    "s3 on moto in parts": s3("moto_s3", down={"bucket_name": "absent"}, **IN_PARTS),
     "s3 on a strict server": s3("strict_s3", down={"access_key_id": "stranger"}),
-    "s3 on a strict server in parts": s3("strict_s3", down={"region": "elsewhere"}, **IN_PARTS),
     "ftp on pyftpdlib": ftp("pyftpdlib"),
     "ftp on pyftpdlib with TLS": ftp("pyftpdlib_tls"),
     "ftp on vsftpd with TLS": ftp("vsftpd"),
@@ -75,9 +73,15 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], tuple[Config, Config]]] = {
 }
 """For each: the configuration of a fresh, empty place and of one that does not work, `secret` within."""
 
+PLACES_IN_PARTS = {
+    "s3 on rclone in parts": s3("rclone_s3", down=NOBODY, **IN_PARTS),
+    "s3 on a strict server in parts": s3("strict_s3", down={"region": "elsewhere"}, **IN_PARTS),
+}
+"""The same for places that store large objects in another way than small ones."""
+
 if OWN:
     PLACES["s3 of one's own"] = s3("own_s3", down=NOBODY)
-    PLACES["s3 of one's own in parts"] = s3("own_s3", down=NOBODY, **IN_PARTS)
+    PLACES_IN_PARTS["s3 of one's own in parts"] = s3("own_s3", down=NOBODY, **IN_PARTS)
 
 
 @pytest.fixture(params=PLACES)
@@ -89,7 +93,8 @@ def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
 def place(configs: tuple[Config, Config], monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(sql, "ATTEMPTS", 3)  # how long a dead server is waited for is not what is tested
     monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(s3_storage, "PAGE", 250)  # so that there are several in a test
+    for paging in (s3_storage, chunks):
+        monkeypatch.setattr(paging, "PAGE", 50)  # so that there are several in a test
     storage, down = build("tried", configs[0]), build("tried-down", configs[1])
     try:
         yield Place(storage, down, ("secret",))

@@ -1,29 +1,74 @@
-"""What another process does with a storage: `python -m tests.storage_child WHAT CONFIG`. Answers in lines."""
+"""What another process does with a storage, and how a test talks with it.
 
-import json
+The processes are forked from one that has imported everything already: to start Python takes longer than what
+most of them do.
+"""
+
+import multiprocessing
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from simpledrive.storage.base import Storage, new_key
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.sources import Gate, content, endless_source, source_of
 
-LARGE = 256 << 20
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload([__name__])
+PATIENCE = 30
 
 
-def stuck(storage: Storage) -> None:
+@dataclass(frozen=True)
+class Child:
+    """A process that does something with a storage, and what leads to it."""
+
+    process: BaseProcess
+    line: Connection
+
+    def answer(self) -> Any:
+        """What it says next. Raises EOFError if it has died."""
+        return self.line.recv()
+
+    def tell(self, word: object) -> None:
+        self.line.send(word)
+
+
+@contextmanager
+def child(work: Callable[..., None], config: dict[str, str], *arguments: object) -> Iterator[Child]:
+    """A process that does this work with a storage of that configuration. It is over afterwards."""
+    here, there = FORKED.Pipe()
+    process = FORKED.Process(target=_work, args=(work, config, there, *arguments), daemon=True)
+    with here:
+        with there:
+            process.start()
+        try:
+            yield Child(process, here)
+            process.join(PATIENCE)
+            assert process.exitcode is not None, "the child does not end"
+        finally:
+            process.kill()
+            process.join()
+
+
+def _work(work: Callable[..., None], config: dict[str, str], line: Connection, *arguments: object) -> None:
+    work(build("child", config), line, *arguments)
+
+
+def stuck(storage: Storage, line: Connection) -> None:
     """Says its key when it has read two thirds of an object, and goes no further."""
     data = content(9 * BLOCK)
 
     class Saying(Gate):
         def read(self, size: int | None = -1, /) -> bytes:
             if self.tell() >= 6 * BLOCK:
-                print(key, flush=True)
-                sys.stdin.readline()
+                line.send(key)
+                line.recv()
             return super().read(size)
 
     source = source_of(data)
@@ -31,24 +76,24 @@ def stuck(storage: Storage) -> None:
     storage.put(key, replace(source, opener=lambda: Saying(data, len(data))))
 
 
-def first(storage: Storage) -> None:
+def first(storage: Storage, line: Connection) -> None:
     """Stores one small object as soon as it is told to, and says its key."""
     source = source_of(content(5))
     key = new_key(source.sha256)
-    print("ready", flush=True)
-    sys.stdin.readline()
+    line.send("ready")
+    line.recv()
     storage.put(key, source)
-    print(key, flush=True)
+    line.send(key)
 
 
-def memory(storage: Storage) -> None:
+def memory(storage: Storage, line: Connection, size: int) -> None:
     """Says by how many bytes storing and reading a large object raised the process's peak of memory."""
     storage.probe()
-    source = endless_source(LARGE)
+    source = endless_source(size)
     key = new_key(source.sha256)
     stored = _grown(lambda: storage.put(key, source))
     read = _grown(lambda: drain(Source(source.size, source.sha256, lambda: storage.open(key))))
-    print(json.dumps({"put": stored, "read": read}), flush=True)
+    line.send((stored, read))
 
 
 def _grown(work: Callable[[], None]) -> int:
@@ -62,8 +107,3 @@ def _peak() -> int:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) << 10
-
-
-if __name__ == "__main__":
-    what = {work.__name__: work for work in (stuck, first, memory)}[sys.argv[1]]
-    what(build("child", json.loads(sys.argv[2])))

@@ -4,30 +4,28 @@ What needs several processes is here: one that is killed, several that begin at 
 measured from outside.
 """
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import pytest
 
 from simpledrive.storage.base import Storage
 from tests import storage_child
 from tests.contract import LONG_AGO, MIB, Place, StorageContract, is_there, read_whole, tomorrow
 from tests.needs import need
-from tests.places import Config
+from tests.places import PLACES_IN_PARTS, Config
 from tests.sources import content
+from tests.storage_child import child
 
 MEMORY_LIMIT = 24 * MIB
+SIZES = [pytest.param(80 * MIB, id="80 MiB"), pytest.param(1024 * MIB, id="1 GiB", marks=pytest.mark.soak)]
+"""More than what is stored whole by default, of which a multiple of the limit would be kept in memory."""
 
 
 class TestStorage(StorageContract):
     def test_a_killed_put_leaves_nothing_but_what_cleaning_removes(
         self, storage: Storage, configs: tuple[Config, Config]
     ) -> None:
-        with child("stuck", configs[0]) as process:
-            key = answer(process)
-            process.kill()
+        with child(storage_child.stuck, configs[0]) as one:
+            key = one.answer()
+            one.process.kill()
         assert not is_there(storage, key)
         assert list(storage.keys()) == []
         assert storage.clean(LONG_AGO) == 0
@@ -37,54 +35,57 @@ class TestStorage(StorageContract):
 
     def test_processes_may_all_be_the_first(self, place: Place, configs: tuple[Config, Config]) -> None:
         with (
-            child("first", configs[0]) as one,
-            child("first", configs[0]) as two,
-            child("first", configs[0]) as three,
+            child(storage_child.first, configs[0]) as one,
+            child(storage_child.first, configs[0]) as two,
+            child(storage_child.first, configs[0]) as three,
         ):
-            processes = one, two, three
-            for process in processes:
-                assert answer(process) == "ready"
-            for process in processes:
-                tell(process, "go")
-            keys = [answer(process) for process in processes]
+            for process in (one, two, three):
+                assert process.answer() == "ready"
+            for process in (one, two, three):
+                process.tell("go")
+            keys = [process.answer() for process in (one, two, three)]
         assert list(place.storage.keys()) == sorted(keys)
         for key in keys:
             assert read_whole(place.storage.open(key)) == content(5)
 
-    def test_256_mib_take_a_few_mib_of_memory(self, configs: tuple[Config, Config]) -> None:
+    @pytest.mark.parametrize("size", SIZES)
+    def test_a_large_object_takes_a_few_mib_of_memory(
+        self, configs: tuple[Config, Config], size: int
+    ) -> None:
         need("procfs")
-        with child("memory", configs[0]) as process:
-            grown = json.loads(answer(process))
-        assert grown["put"] < MEMORY_LIMIT, f"{grown['put'] / MIB:.1f} MiB to store"
-        assert grown["read"] < MEMORY_LIMIT, f"{grown['read'] / MIB:.1f} MiB to read"
+        with child(storage_child.memory, configs[0], size) as process:
+            stored, read = process.answer()
+        assert stored < MEMORY_LIMIT, f"{stored / MIB:.1f} MiB to store"
+        assert read < MEMORY_LIMIT, f"{read / MIB:.1f} MiB to read"
 
 
-@contextmanager
-def child(what: str, config: Config) -> Iterator[subprocess.Popen[str]]:
-    """A process that does one of storage_child.py's things. It is over afterwards."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", storage_child.__name__, what, json.dumps(config)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+class TestStorageInParts:
+    """What a place does otherwise that stores large objects in parts: making them, whole or not at all."""
+
+    @pytest.fixture(params=PLACES_IN_PARTS)
+    def configs(self, request: pytest.FixtureRequest) -> tuple[Config, Config]:
+        return PLACES_IN_PARTS[request.param](request)
+
+    storage = StorageContract.storage
+    test_what_is_put_is_what_is_read = StorageContract.test_what_is_put_is_what_is_read
+    test_memory_stays_flat = StorageContract.test_memory_stays_flat
+    test_a_failed_put_leaves_nothing = StorageContract.test_a_failed_put_leaves_nothing
+    test_what_a_source_raises_passes_through_untouched = (
+        StorageContract.test_what_a_source_raises_passes_through_untouched
     )
-    with process:
-        try:
-            yield process
-            process.wait(30)
-        finally:
-            process.kill()
-
-
-def answer(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.endswith("\n"), "the child died"
-    return line.strip()
-
-
-def tell(process: subprocess.Popen[str], line: str) -> None:
-    assert process.stdin is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
+    test_an_object_in_the_making_is_not_there = StorageContract.test_an_object_in_the_making_is_not_there
+    test_a_used_key_is_refused_and_keeps_what_it_holds = (
+        StorageContract.test_a_used_key_is_refused_and_keeps_what_it_holds
+    )
+    test_of_puts_under_one_key_one_wins = StorageContract.test_of_puts_under_one_key_one_wins
+    test_deleted_is_gone = StorageContract.test_deleted_is_gone
+    test_cleaning_takes_no_object = StorageContract.test_cleaning_takes_no_object
+    test_cleaning_leaves_young_puts_alone = StorageContract.test_cleaning_leaves_young_puts_alone
+    test_a_put_that_was_cleaned_away_is_never_partial = (
+        StorageContract.test_a_put_that_was_cleaned_away_is_never_partial
+    )
+    test_a_deleted_put_is_never_partial = StorageContract.test_a_deleted_put_is_never_partial
+    test_a_killed_put_leaves_nothing_but_what_cleaning_removes = (
+        TestStorage.test_a_killed_put_leaves_nothing_but_what_cleaning_removes
+    )
+    test_a_large_object_takes_a_few_mib_of_memory = TestStorage.test_a_large_object_takes_a_few_mib_of_memory

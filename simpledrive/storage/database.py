@@ -28,7 +28,7 @@ from simpledrive.errors import (
 from simpledrive.sql import Database, connect
 from simpledrive.storage import chunks
 from simpledrive.storage.base import KEY, Options, Storage
-from simpledrive.storage.chunks import PAGE, PART
+from simpledrive.storage.chunks import PART
 from simpledrive.streams.source import Reader, Source
 
 PARTS_STORED_AT_ONCE = 4
@@ -145,7 +145,7 @@ class DatabaseStorage(Storage):
     def _pages(self, operation: str, condition: ColumnElement[bool], after: str) -> Iterator[str]:
         while page := self._page(operation, chunks.page(condition, after)):
             yield from page
-            if len(page) < PAGE:
+            if len(page) < chunks.PAGE:
                 return
             after = page[-1]
 
