@@ -645,7 +645,7 @@ def test_scripts_get_the_line_of_the_tray_that_the_page_shows(visitor: Visitor) 
 
 
 def test_an_unknown_backend_and_an_unreachable_one_are_told(
-    visitor: Visitor, parts: Parts, monkeypatch: pytest.MonkeyPatch
+    visitor: Visitor, parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = visitor.upload((b"x", "x"), folder="", storage_backend="nowhere")
     assert answer.status_code == 422
@@ -657,7 +657,9 @@ def test_an_unknown_backend_and_an_unreachable_one_are_told(
     monkeypatch.setattr(type(parts.backends.use("local")), "put", refuse)
     answer = visitor.upload((b"x", "x"), folder="", storage_backend="local")
     assert answer.status_code == 503
-    assert "the disk sleeps" in words(answer)
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "The backend local could not do it: the disk sleeps. Nothing of it is kept." in words(answer)
+    assert f"storage-unavailable in request {answer.headers['X-Request-Id']}" in caplog.text
 
 
 def test_a_name_that_is_only_a_way_elsewhere_is_not_stored(visitor: Visitor, parts: Parts) -> None:

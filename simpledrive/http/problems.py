@@ -102,18 +102,24 @@ def init_app(app: Flask) -> None:
 def answer(error: Exception) -> Response:
     """The response to an error."""
     problem = problem_of(error)
+    note(error)
+    # Without an adapter (a Host that cannot be one) no page can be made, since it has links.
+    if request.path.partition("/")[2].split("/")[0] == "drive" and request_ctx.url_adapter is not None:
+        response = Response(render_template("ui/error.html", problem=problem, detail=detail(error)))
+    else:
+        response = Response(json.dumps(_document(error, problem)), mimetype="application/problem+json")
+    response.status_code = problem.status
+    response.headers.extend(headers(error))
+    return response
+
+
+def note(error: Exception) -> None:
+    """Writes into the log what is not the caller's doing, a fault of ours with its traceback."""
+    problem = problem_of(error)
     if problem is FAULT:
         log.error("a fault in request %s", g.get("request_id"), exc_info=error)
     elif problem.status >= 500 and not isinstance(error, errors.RequestError):
         log.error("%s in request %s: %s", problem.type, g.get("request_id"), error)
-    # Without an adapter (a Host that cannot be one) no page can be made, since it has links.
-    if request.path.partition("/")[2].split("/")[0] == "drive" and request_ctx.url_adapter is not None:
-        response = Response(render_template("ui/error.html", problem=problem, detail=_detail(error, problem)))
-    else:
-        response = Response(json.dumps(_document(error, problem)), mimetype="application/problem+json")
-    response.status_code = problem.status
-    response.headers.extend(_headers(error, problem))
-    return response
 
 
 def document(problem: Problem, detail: str, instance: str, request_id: str) -> dict[str, Any]:
@@ -128,14 +134,9 @@ def document(problem: Problem, detail: str, instance: str, request_id: str) -> d
     }
 
 
-def _document(error: Exception, problem: Problem) -> dict[str, Any]:
-    members = document(problem, _detail(error, problem), quoted(request.path), g.get("request_id", ""))
-    if isinstance(error, errors.Invalid):
-        members["errors"] = [{"field": field, "message": message} for field, message in error.problems]
-    return members
-
-
-def _detail(error: Exception, problem: Problem) -> str:
+def detail(error: Exception) -> str:
+    """What went wrong this time, as a sentence for a caller: no path, no secret, no traceback."""
+    problem = problem_of(error)
     if problem is FAULT:
         return FAULT_DETAIL
     if isinstance(error, errors.StorageError):
@@ -145,21 +146,30 @@ def _detail(error: Exception, problem: Problem) -> str:
     return str(error)
 
 
-def _headers(error: Exception, problem: Problem) -> dict[str, str]:
-    headers: dict[str, str] = {}
+def headers(error: Exception) -> dict[str, str]:
+    """What the answer to an error says beside its status: when to come again, which methods there are."""
+    problem = problem_of(error)
+    told: dict[str, str] = {}
     if isinstance(error, HTTPException):
         kept = {"allow", "location", "retry-after"}
-        headers = {name: value for name, value in error.get_headers() if name.lower() in kept}
+        told = {name: value for name, value in error.get_headers() if name.lower() in kept}
     if problem.status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive"'
+        told["WWW-Authenticate"] = 'Bearer realm="Simple Drive"'
         if isinstance(error, errors.InvalidToken):
-            headers["WWW-Authenticate"] += ', error="invalid_token"'
+            told["WWW-Authenticate"] += ', error="invalid_token"'
     if problem.type == "insufficient_scope":
-        headers["WWW-Authenticate"] = 'Bearer realm="Simple Drive", error="insufficient_scope"'
+        told["WWW-Authenticate"] = 'Bearer realm="Simple Drive", error="insufficient_scope"'
     if problem.status == 503:
-        headers["Retry-After"] = str(RETRY_SECONDS)
+        told["Retry-After"] = str(RETRY_SECONDS)
     if isinstance(error, errors.TooMany):
-        headers["Retry-After"] = str(error.seconds)
+        told["Retry-After"] = str(error.seconds)
     if isinstance(error, errors.RangeNotSatisfiable):
-        headers["Content-Range"] = f"bytes */{error.size}"
-    return headers
+        told["Content-Range"] = f"bytes */{error.size}"
+    return told
+
+
+def _document(error: Exception, problem: Problem) -> dict[str, Any]:
+    members = document(problem, detail(error), quoted(request.path), g.get("request_id", ""))
+    if isinstance(error, errors.Invalid):
+        members["errors"] = [{"field": field, "message": message} for field, message in error.problems]
+    return members

@@ -10,6 +10,7 @@ from simpledrive.descriptions import media_type
 from simpledrive.errors import DriveError
 from simpledrive.http.content import PICTURES, content_response
 from simpledrive.http.current import caller, parts
+from simpledrive.http.problems import detail
 from simpledrive.models import Blob, Replica, now
 from simpledrive.ui import names
 from simpledrive.ui.entries import entries
@@ -87,7 +88,7 @@ def _preview(blob: Blob) -> Preview | None:
     try:
         data = b"".join(parts().drive.read(caller(), blob, 0, min(blob.size, TEXT_SHOWN)))
     except DriveError as error:
-        return Preview(trouble=str(error))
+        return Preview(trouble=detail(error))
     lines = data.decode(errors="replace").replace("\r\n", "\n").split("\n")
     if lines[-1] == "" and len(data) == blob.size:
         lines.pop()

@@ -10,10 +10,10 @@ from werkzeug.datastructures import FileStorage
 
 from simpledrive.descriptions import DEFAULT_TYPE
 from simpledrive.drive import NewBlob
-from simpledrive.errors import BlobExists, DriveError, RequestError
+from simpledrive.errors import BlobExists, DriveError, Invalid, RequestError
 from simpledrive.http.current import caller, parts
 from simpledrive.http.form_files import FormFile
-from simpledrive.http.problems import problem_of
+from simpledrive.http.problems import detail, headers, note, problem_of
 from simpledrive.models import Blob
 from simpledrive.ui import names, notes
 from simpledrive.ui.amounts import count
@@ -26,13 +26,19 @@ blueprint = Blueprint("upload", __name__)
 
 @dataclass(frozen=True)
 class Arrival:
-    """What became of one file: stored as `blob`, or not stored and why; `there` is what had its name."""
+    """What became of one file: stored as `blob`, or not, by an `error`; `there` is what had its name."""
 
     name: str
-    status: int
     blob: Blob | None = None
-    why: str = ""
+    error: DriveError | None = None
     there: Blob | None = None
+
+    @property
+    def why(self) -> str:
+        """A sentence for the tray. Field names mean nothing to somebody who chose a file."""
+        if isinstance(self.error, Invalid):
+            return " ".join(message for _, message in self.error.problems)
+        return detail(self.error) if self.error is not None else ""
 
 
 @blueprint.post("/upload")
@@ -46,15 +52,16 @@ def upload() -> Response:
     backend = request.form.get("storage_backend") or None
     # A form without a choice still sends one nameless file.
     arrivals = [_keep(file, folder, backend) for file in request.files.getlist("file") if file.filename]
-    status = next((arrival.status for arrival in arrivals if arrival.blob is None), 201)
-    if status == 201 and not is_fragment():
+    failed = next((arrival.error for arrival in arrivals if arrival.error is not None), None)
+    if failed is None and not is_fragment():
         return back(folder, _note(arrivals))
     stored = {entry.blob.id: entry for entry in entries([a.blob for a in arrivals if a.blob is not None])}
     if is_fragment():
-        rows = render_template("ui/arrivals.html", arrivals=arrivals, stored=stored)
-        return make_response(rows, status)
-    response = folder_page(folder, arrivals=arrivals, stored=stored)
-    response.status_code = status
+        response = make_response(render_template("ui/arrivals.html", arrivals=arrivals, stored=stored))
+    else:
+        response = folder_page(folder, arrivals=arrivals, stored=stored)
+    response.status_code = 201 if failed is None else problem_of(failed).status
+    response.headers.extend({} if failed is None else headers(failed))
     return response
 
 
@@ -62,25 +69,21 @@ def _keep(file: FileStorage, folder: str, backend: str | None) -> Arrival:
     id = names.arriving(folder, file.filename or "")
     name = id.removeprefix(folder)
     if not name:
-        return Arrival(file.filename or "", 422, why="This is not a name that a file can have.")
+        nameless = Invalid(("file", "This is not a name that a file can have."))
+        return Arrival(file.filename or "", error=nameless)
     new = NewBlob(id=id, content_type=_content_type(file), storage_backend=backend)
     try:
         with cast(FormFile, file.stream).finish() as staged:
             blob, _ = parts().drive.store(caller(), staged, new)
     except DriveError as error:
-        return Arrival(name, problem_of(error).status, why=_why(error), there=_there(error, id))
-    return Arrival(name, 201, blob)
+        note(error)
+        return Arrival(name, error=error, there=_there(error, id))
+    return Arrival(name, blob)
 
 
 def _content_type(file: FileStorage) -> str | None:
     """What the browser says, unless it only says that it does not know."""
     return None if file.mimetype in ("", DEFAULT_TYPE) else file.mimetype
-
-
-def _why(error: DriveError) -> str:
-    """A sentence for the tray. Field names mean nothing to somebody who chose a file."""
-    problems = getattr(error, "problems", None)
-    return " ".join(message for _, message in problems) if problems else str(error)
 
 
 def _there(error: DriveError, id: str) -> Blob | None:
