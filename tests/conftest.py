@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.redis_server",
     "tests.ftp_servers",
     "tests.s3_servers",
+    "tests.faulty_backends",
     "tests.places",
     "tests.troubled",
     "tests.browser",

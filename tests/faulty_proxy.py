@@ -17,6 +17,8 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tests.relays import break_off
+
 STEP = 64 << 10
 FOREVER = 1 << 62
 
@@ -66,13 +68,12 @@ class FaultyProxy:
         self._faults: deque[Fault] = deque()
         self._lock = threading.Lock()
         self._links: list[_Link] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
         self.happened = 0
+        self.refusing = True
 
     def __enter__(self) -> "FaultyProxy":
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        self.admit()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -84,8 +85,24 @@ class FaultyProxy:
         with self._lock:
             self._faults.extend(faults)
 
+    def calm(self) -> None:
+        """What is still expected does not happen any more, and connections that a fault holds are ended."""
+        with self._lock:
+            self._faults.clear()
+            held = [link for link in self._links if link.fault is not None]
+        for link in held:
+            link.stop()
+
+    def admit(self) -> None:
+        """Takes connections, at the same port as before."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self.port, self.refusing = self._listener.getsockname()[1], False
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
     def refuse(self) -> None:
         """From now on connections are refused. Those that are open stay."""
+        self.refusing = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -132,7 +149,7 @@ class _Link:
 
     def __init__(self, proxy: FaultyProxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy, self._client, self._server = proxy, client, server
-        self._fault: Fault | None = None
+        self.fault: Fault | None = None
         self._passed = {client: 0, server: 0}
         self._open = [client, server]
         self._stopping, self._stopped = socket.socketpair()
@@ -145,6 +162,7 @@ class _Link:
         """Ends the connection; returns whether it was still open."""
         was_open = self._thread.is_alive()
         self._stopping.close()
+        break_off(self._client, self._server)  # it may be waiting for one of them to take something
         self._thread.join()
         return was_open
 
@@ -165,15 +183,15 @@ class _Link:
             with suppress(OSError):
                 other.shutdown(socket.SHUT_WR)
             return
-        if end is self._client and self._fault is None and (found := self._proxy.occasion(data)):
-            self._fault, at = found
+        if end is self._client and self.fault is None and (found := self._proxy.occasion(data)):
+            self.fault, at = found
             other.sendall(data[:at])
             data = data[at:]
             self._passed = {self._client: 0, self._server: 0}
         self._pass(end, other, data)
 
     def _pass(self, end: socket.socket, other: socket.socket, data: bytes) -> None:
-        fault, before = self._fault, self._passed[end]
+        fault, before = self.fault, self._passed[end]
         self._passed[end] += len(data)
         if fault is None:
             other.sendall(data)
@@ -185,7 +203,7 @@ class _Link:
         if isinstance(fault, Corrupted):
             limit = min(limit, len(data) - 1)
             other.sendall(data[:limit] + bytes([data[limit] ^ 1]) + data[limit + 1 :])
-            self._fault = None
+            self.fault = None
             self._proxy.note()
             return
         other.sendall(data[:limit])

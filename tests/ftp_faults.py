@@ -20,11 +20,17 @@ PATIENCE = 30
 
 @dataclass
 class Break:
-    """What happens behind the byte `at` of a data connection, the next `times` times."""
+    """What happens behind the byte `at` of a data connection, the next `times` times, and what `then`."""
 
     at: int
     what: What
     times: int = 1
+    then: "Break | None" = None
+
+    @property
+    def now(self) -> "Break | None":
+        """The one whose turn it is."""
+        return self if self.times > 0 else self.then and self.then.now
 
 
 @dataclass
@@ -44,12 +50,16 @@ class Faults:
 
 
 class FaultyFtp:
-    """Listens on `port`. `faults` may be replaced at any time; `commands` is what clients said."""
+    """Listens on `port`. `faults` may be replaced at any time; `commands` is what clients said.
+
+    `happened` is how often something was broken, lost, turned away or answered instead.
+    """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port: int = self._listening.getsockname()[1]
+        self.port = 0
+        self.refusing = True
+        self.happened = 0
         self.faults = Faults()
         self.commands: list[str] = []
         self.connections = 0
@@ -57,18 +67,34 @@ class FaultyFtp:
         self._open: set[socket.socket] = set()
         self._controls: set[socket.socket] = set()
         self._over = threading.Event()
-        _start(self._accept)
 
     def __enter__(self) -> Self:
+        self.admit()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._over.set()
+        self.refuse()
+
+    def admit(self) -> None:
+        """Takes connections, at the same port as before."""
+        self._listening = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self.port, self.refusing = self._listening.getsockname()[1], False
+        self._accepting = _start(self._accept)
+
+    def refuse(self) -> None:
+        """From now on connections are refused. Those that are open are reset."""
+        self.refusing = True
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listening.close()
         for connection in self._held():
             reset(connection)
+
+    def note(self) -> None:
+        with self._lock:
+            self.happened += 1
 
     def expel(self) -> None:
         """What a server says to idle clients, unasked, before it closes."""
@@ -78,6 +104,7 @@ class FaultyFtp:
             with suppress(OSError):
                 control.sendall(b"421 Idle for too long.\r\n")
                 control.shutdown(socket.SHUT_RDWR)
+                self.note()
 
     def count(self) -> Counter[str]:
         """How often each command came."""
@@ -100,6 +127,7 @@ class FaultyFtp:
             self.connections += 1
             if self.faults.turned_away > 0:
                 self.faults.turned_away -= 1
+                self.note()
                 client.sendall(b"421 Too many of you.\r\n")
                 client.close()
                 continue
@@ -139,9 +167,11 @@ class FaultyFtp:
         passed = 0
         try:
             while data := source.recv(1 << 16):
-                broken = fault()
-                if broken and broken.times > 0 and passed <= broken.at < passed + len(data):
+                first = fault()
+                broken = first and first.now
+                if broken and passed <= broken.at < passed + len(data):
                     broken.times -= 1
+                    self.note()
                     cut = broken.at - passed
                     if broken.what == "corrupt":
                         data = data[:cut] + bytes([data[cut] ^ 1]) + data[cut + 1 :]
@@ -182,6 +212,7 @@ class _Talk:
                 self._command = text.split(" ", 1)[0]
                 self._proxy.commands.append(text)
                 if answer := self._proxy.faults.answers.get(self._command):
+                    self._proxy.note()
                     self._client.sendall(f"{answer}\r\n".encode())
                 else:
                     self._server.sendall(line)
@@ -200,6 +231,7 @@ class _Talk:
             port = self._proxy.lead(int(found[1]) * 256 + int(found[2]))
             line = line.replace(found[0], f"{port // 256},{port % 256})")
         if code.startswith("2") and (what := faults.lost.get(self._command)):
+            self._proxy.note()
             if what == "reset":
                 reset(self._client)
                 reset(self._server)
@@ -222,5 +254,7 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def _start(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, daemon=True).start()
+def _start(work: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread

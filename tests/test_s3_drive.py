@@ -1,8 +1,10 @@
-"""A drive whose blobs are in a bucket: what people see when the network or the server does wrong."""
+"""A drive whose blobs are in a bucket: where they lie there, and what becomes of altered bytes.
+
+Faults of the network and the server are in test_drive_faults.py, for every kind alike.
+"""
 
 import base64
 from collections.abc import Callable
-from itertools import permutations
 
 import pytest
 from flask import Flask
@@ -14,11 +16,9 @@ from simpledrive.rights import SERVER
 from simpledrive.storage.s3 import client as s3_client
 from tests.apps import BEARER
 from tests.drives import PIECE, check, fetch, keep, replicas
-from tests.faulty_proxy import Corrupted, Fault, FaultyProxy, Reset, Stalled
-from tests.problems import assert_problem
+from tests.faulty_proxy import Corrupted, FaultyProxy
 from tests.sources import content
 from tests.strict_s3 import StrictS3
-from tests.strict_signature import Refused
 
 DATA = content(3 * (1 << 20) + 5)
 LATE = (1 << 20) + PIECE + 17
@@ -100,54 +100,3 @@ def test_a_piece_that_was_altered_in_the_bucket_is_never_passed_on(
         pytest.fail("the transfer ended as if it were complete")
     assert DATA[start:].startswith(got)
     assert fetch(parts, "a", LATE + PIECE) == DATA[LATE + PIECE :]
-
-
-def test_a_reply_that_was_lost_is_no_error(api: FlaskClient, s3_proxy: FaultyProxy, parts: Parts) -> None:
-    store(api, "first", b"so that the marker is there")
-    s3_proxy.expect(Reset(when=b"PUT /", down=0))
-    assert store(api, "a", DATA).status_code == 201
-    assert s3_proxy.happened == 1
-    assert fetch(parts, "a") == DATA
-    check(parts)
-
-
-@pytest.mark.parametrize("fault", [Reset(when=b"PUT /", up=500_000), Stalled(when=b"PUT /", up=500_000)])
-def test_a_server_that_cannot_be_reached_is_503_and_no_blob(
-    api: FlaskClient, s3_proxy: FaultyProxy, fault: Fault, parts: Parts
-) -> None:
-    store(api, "first", b"so that the marker is there")
-    s3_proxy.expect(*[fault] * s3_client.ATTEMPTS)
-    answer = store(api, "a", DATA)
-    document = assert_problem(answer, 503, "storage-unavailable")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert "secret" not in str(document)
-    assert api.get("/v1/blobs/a").status_code == 404
-    check(parts)
-
-
-@pytest.mark.parametrize(
-    ("refused", "status", "kind"),
-    [
-        (Refused(403, "AccessDenied", "Access Denied"), 502, "storage-refused"),
-        (Refused(403, "QuotaExceeded", "The quota is used up."), 507, "storage-full"),
-    ],
-)
-def test_a_server_that_refuses_is_told_apart_and_leaves_no_blob(
-    api: FlaskClient, strict_s3: StrictS3, refused: Refused, status: int, kind: str, parts: Parts
-) -> None:
-    store(api, "first", b"so that the marker is there")
-    strict_s3.next.extend([lambda asked: None, lambda asked: refused])
-    assert_problem(store(api, "a", DATA), status, kind)
-    assert api.get("/v1/blobs/a").status_code == 404
-    check(parts)
-
-
-def test_blobs_move_between_a_bucket_and_every_other_kind(parts: Parts) -> None:
-    for source, target in permutations(("s3", "local", "database"), 2):
-        id, data = f"{source} to {target}", content(3 << 20, seed=len(source + target))
-        keep(parts, id, data, source)
-        moves = list(parts.migration.run(source, target))
-        assert [move.why for move in moves] == [None] * len(moves)
-        assert fetch(parts, id) == data
-        assert parts.drive.describe(SERVER, id).storage_backend == target
-    check(parts)
