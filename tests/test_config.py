@@ -484,6 +484,31 @@ def test_secrets_of_named_backends_come_from_files(folder):
     assert settings.backends["far"] == {"kind": "s3", "secret_access_key": "second"}
 
 
+def test_a_table_of_an_option_is_overridden_entry_by_entry(folder):
+    (folder / "one").write_text("first\n")
+    (folder / "simpledrive.toml").write_text(
+        "[backends.nas]\nkind = 'fsspec'\n[backends.nas.storage_options]\nusername = 'me'\npassword = 'x'\n"
+    )
+    prefix = "SIMPLEDRIVE_BACKENDS__NAS__STORAGE_OPTIONS"
+    for given in ({f"{prefix}__PASSWORD": "first"}, {f"{prefix}__PASSWORD_FILE": "one"}):
+        settings = load(given, folder=folder)
+        options = {"username": "me", "password": "first"}
+        assert settings.backends["nas"] == {"kind": "fsspec", "storage_options": options}
+        assert settings.sources["backends.nas.storage_options.password"] == "environment"
+        assert settings.sources["backends.nas.storage_options.username"] == "simpledrive.toml"
+        rows = shown(settings)
+        assert rows["backends.nas.storage_options.password"] == HIDDEN
+        assert rows["backends.nas.storage_options.username"] == "me"
+    assert folder / "one" in settings.secret_files
+    assert folder / "simpledrive.toml" in load({}, folder=folder).secret_files
+
+
+def test_an_option_cannot_be_text_and_a_table(folder, refusal):
+    prefix = "SIMPLEDRIVE_BACKENDS__NAS__STORAGE_OPTIONS"
+    for given in ([prefix, f"{prefix}__PASSWORD"], [f"{prefix}__PASSWORD", prefix]):
+        assert f"{given[1]} (environment) and another name" in refusal(dict.fromkeys(given, "hunter2"))
+
+
 def test_a_secret_given_twice_is_refused(folder, refusal):
     (folder / "secret").write_text("x")
     message = refusal({"API_TOKEN": "y", "API_TOKEN_FILE": "secret"})
@@ -516,6 +541,7 @@ def test_no_secret_is_ever_shown(folder):
         secret_access_key = "hunter2"
         endpoint_url = "https://me:hunter2@s3.example?api_token=hunter2&x=1"
         headers = { Authorization = "hunter2", Accept = "xml" }
+        storage_options = { account_key = "hunter2", connection_string = "hunter2", auth = ["me", "hunter2"] }
         """
     )
     environ = {
@@ -534,7 +560,8 @@ def test_no_secret_is_ever_shown(folder):
     assert rows["DATABASE_URL"] == f"postgresql+psycopg://me:{HIDDEN}@h/d?sslpassword={HIDDEN}"
     assert rows["API_TOKEN"] == rows["backends.far.secret_access_key"] == HIDDEN
     assert rows["backends.far.endpoint_url"] == f"https://me:{HIDDEN}@s3.example?api_token={HIDDEN}&x=1"
-    assert rows["backends.far.headers"] == f"Authorization={HIDDEN}, Accept=xml"
+    assert rows["backends.far.headers.Authorization"] == HIDDEN
+    assert rows["backends.far.headers.Accept"] == "xml"
 
 
 def test_every_setting_is_shown_in_order(folder):

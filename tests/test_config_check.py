@@ -47,12 +47,19 @@ def test_what_the_drive_makes_itself_is_safe(tmp_path: Path) -> None:
         ({"HOST": "::"}, "Warning: HOST=:: serves tokens and cookies over plain HTTP"),
         (
             S3 | {"S3_ENDPOINT_URL": "http://s3.example.org:9000"},
-            "Unsafe: The backend s3 is reached by plain HTTP (endpoint_url), so bytes and signatures can be",
+            "Unsafe: The backend s3 is reached by plain HTTP (endpoint_url), so bytes and credentials can be",
         ),
         (
             {
                 "SIMPLEDRIVE_BACKENDS__DAV__KIND": "webdav",
                 "SIMPLEDRIVE_BACKENDS__DAV__URL": "HTTP://dav.example",
+            },
+            "Unsafe: The backend dav is reached by plain HTTP (url)",
+        ),
+        (
+            {
+                "SIMPLEDRIVE_BACKENDS__DAV__KIND": "fsspec",
+                "SIMPLEDRIVE_BACKENDS__DAV__URL": "webdav://dav.example/drive",
             },
             "Unsafe: The backend dav is reached by plain HTTP (url)",
         ),

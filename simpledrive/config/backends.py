@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,15 @@ def settled(tables: dict[str, Options], data: Mapping[str, Any]) -> dict[str, Op
     if problems:
         raise ValueError("; ".join(problems))
     return tables
+
+
+def leaves(options: Options) -> Iterator[tuple[str, object]]:
+    """Each option and its value; of an option that is a table each entry, as `option.entry`."""
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{entry}", inner) for entry, inner in leaves(value))
+        else:
+            yield name, value
 
 
 def _builtin(data: Mapping[str, Any]) -> dict[str, Options]:

@@ -5,11 +5,14 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from simpledrive.config.backends import BUILTIN
+from simpledrive.config.backends import BUILTIN, leaves
 from simpledrive.config.settings import NAMES, Settings
 
 HIDDEN = "********"
-_SECRET_NAME = re.compile(r"secret|passw|passphrase|token|credential|private|auth|(^|_)key$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"secret|passw|passphrase|token|credential|private|auth|cookie|connection_string|(^|[_.])key$",
+    re.IGNORECASE,
+)
 _URL_PASSWORD = re.compile(r"(://[^:/@\s]*:).*@")
 _URL_SECRET = re.compile(r"([?&][^=&]*(?:passw|secret|token|key)[^=&]*=)[^&\s]*", re.IGNORECASE)
 
@@ -30,7 +33,7 @@ def effective(settings: Settings) -> list[Effective]:
         value = _shown(field, getattr(settings, field))
         rows.append(Effective(name, value, settings.sources.get(field, "default")))
     for backend, options in sorted(settings.backends.items()):
-        for option, plain in options.items():
+        for option, plain in leaves(options):
             name = f"backends.{backend}.{option}"
             setting = f"{BUILTIN[backend].prefix}{option}".upper() if backend in BUILTIN else ""
             told = setting in NAMES and setting
@@ -49,8 +52,6 @@ def _shown(name: str, value: object) -> str:
         return ""
     if isinstance(value, SecretStr) or names_a_secret(name):
         return HIDDEN
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={_shown(str(key), inner)}" for key, inner in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     return _URL_SECRET.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1{HIDDEN}@", str(value)))

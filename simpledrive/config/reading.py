@@ -17,7 +17,7 @@ from dotenv.parser import parse_stream
 from pydantic import ValidationError
 from pydantic_settings import InitSettingsSource
 
-from simpledrive.config.backends import Options
+from simpledrive.config.backends import Options, leaves
 from simpledrive.config.display import names_a_secret
 from simpledrive.config.settings import NAMES, Settings
 from simpledrive.errors import ConfigurationError
@@ -63,13 +63,13 @@ class _Layer(InitSettingsSource):
         self.name, self.values = name, values
 
     def names(self) -> Iterable[str]:
-        """`port`, and for backends `backends.archive.path`."""
+        """`port`, and for backends `backends.archive.path`, or longer where an option is a table."""
         for name, value in self.values.items():
             if name != "backends":
                 yield name
             elif isinstance(value, dict):
                 for backend, options in value.items():
-                    yield from (f"backends.{backend}.{option}" for option in options)
+                    yield from (f"backends.{backend}.{option}" for option, _ in leaves(options))
 
 
 def load(
@@ -129,9 +129,11 @@ def _by_field(
     for name, value in names.items():
         if not value or name == "SIMPLEDRIVE_CONFIG":
             continue
-        backend, separator, option = name.removeprefix(_BACKENDS_PREFIX).partition("__")
-        if name.startswith(_BACKENDS_PREFIX) and backend and separator and option:
-            backends.setdefault(spelling.get(backend, backend.lower()), {})[option.lower()] = value
+        backend, *option = name.removeprefix(_BACKENDS_PREFIX).split("__")
+        if name.startswith(_BACKENDS_PREFIX) and backend and option and all(option):
+            options = backends.setdefault(spelling.get(backend, backend.lower()), {})
+            if not _set(options, [part.lower() for part in option], value):
+                problems.append(f"{name} ({source}) and another name say different things of one option.")
         elif name.endswith("_PORT") and _SERVICE_LINK.match(value):
             continue  # a Kubernetes link, even where its name is one of ours: FTP_PORT=tcp://10.0.0.1:21
         elif name.isupper() and _is_known(name.lower()):
@@ -144,6 +146,20 @@ def _by_field(
             for name, options in backends.items()
         }
     return _open_files(values, "", folder, problems, opened)
+
+
+def _set(options: Options, path: list[str], value: str) -> bool:
+    """Sets one option, or an entry of one that is a table. False if something else is there already."""
+    *tables, last = path
+    for name in tables:
+        table = options.setdefault(name, {})
+        if not isinstance(table, dict):
+            return False
+        options = table
+    if last in options:
+        return False
+    options[last] = value
+    return True
 
 
 def _is_known(field: str) -> bool:
@@ -172,9 +188,13 @@ def _open_files(
 ) -> dict[str, Any]:
     """`api_token_file` becomes `api_token`, the file's content; among a backend's options each `..._file`.
 
-    The files are added to `opened`.
+    Also in an option that is a table. The files are added to `opened`.
     """
     contents = dict(values)
+    if prefix:
+        for name in [name for name, value in values.items() if isinstance(value, dict)]:
+            below = f"{prefix}{name}{'__' if prefix.endswith('__') else '.'}"
+            contents[name] = _open_files(values[name], below, folder, problems, opened)
     for name in [name for name in values if name.endswith("_file")]:
         secret = name.removesuffix("_file")
         shown, path = f"{prefix}{name}".upper(), contents.pop(name)

@@ -132,9 +132,10 @@ def _unencrypted_backends(settings: Settings) -> Iterator[Finding]:
         for option, value in options.items():
             host = _plain_http_host(value)
             if host is not None and not _is_here(host):
+                scheme = str(value).partition(":")[0].lower()
                 yield Finding(
-                    f"The backend {name} is reached by plain HTTP ({option}), so bytes and signatures can be "
-                    f"read and changed on the way to {host}: use https://."
+                    f"The backend {name} is reached by plain HTTP ({option}), so bytes and credentials can "
+                    f"be read and changed on the way to {host}: use {scheme}s://."
                 )
         host = str(options.get("host") or "")
         if options.get("kind") == "ftp" and options.get("tls", "off") == "off" and not _is_here(host):
@@ -145,7 +146,7 @@ def _unencrypted_backends(settings: Settings) -> Iterator[Finding]:
 
 
 def _plain_http_host(value: object) -> str | None:
-    if not isinstance(value, str) or not value.lower().startswith("http://"):
+    if not isinstance(value, str) or not value.lower().startswith(("http://", "webdav://")):
         return None
     try:
         return urlsplit(value).hostname or ""
