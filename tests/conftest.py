@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.ftp_servers",
     "tests.s3_servers",
     "tests.faulty_backends",
+    "tests.fsspec_servers",
     "tests.places",
     "tests.troubled",
     "tests.browser",

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.needs import ftp_program, need
+from tests.needs import need, server_program
 from tests.servers import ROOT, wait_for
 
 USERNAME, PASSWORD = "drive", "correct horse"
@@ -125,7 +125,7 @@ def vsftpd(certificates: Path) -> Iterator[FtpServer]:
         config = folder / "vsftpd.conf"
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         _give_away(folder, folder / "passwords", config)
-        with _running([ftp_program("vsftpd"), config], folder, port) as process:
+        with _running([server_program("vsftpd"), config], folder, port) as process:
             yield FtpServer(root, port, certificates / "ca.pem", "anonymous", process)
 
 
@@ -170,7 +170,7 @@ def proftpd(certificates: Path) -> Iterator[FtpServer]:
             (folder / name).chmod(0o600)
         _give_away(folder, folder / "users", folder / "groups", config)
         with _running(
-            [ftp_program("proftpd"), "--nodaemon", "--quiet", "--config", config], folder, port
+            [server_program("proftpd"), "--nodaemon", "--quiet", "--config", config], folder, port
         ) as process:
             yield FtpServer(root, port, certificates / "ca.pem", process=process)
 

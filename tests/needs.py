@@ -93,14 +93,24 @@ def _redis() -> str | None:
 
 
 def _vsftpd() -> str | None:
-    return None if ftp_program("vsftpd") else "vsftpd is not installed"
+    return None if server_program("vsftpd") else "vsftpd is not installed"
 
 
 def _proftpd() -> str | None:
-    if not ftp_program("proftpd"):
+    if not server_program("proftpd"):
         return "ProFTPD is not installed"
     modules = Path("/usr").glob("lib*/**/proftpd/mod_tls.so")
     return None if any(modules) else "ProFTPD has no mod_tls (Debian: proftpd-mod-crypto)"
+
+
+def _sshd() -> str | None:
+    if not server_program("sshd"):
+        return "OpenSSH's sshd is not installed"
+    return None if shutil.which("ssh-keygen") else "OpenSSH's ssh-keygen is not installed"
+
+
+def _apache2() -> str | None:
+    return None if server_program("apache2") else "Apache is not installed (Debian: apache2-bin)"
 
 
 MISSING: dict[str, Callable[[], str | None]] = {
@@ -113,6 +123,8 @@ MISSING: dict[str, Callable[[], str | None]] = {
     "redis": _redis,
     "vsftpd": _vsftpd,
     "proftpd": _proftpd,
+    "sshd": _sshd,
+    "apache2": _apache2,
     "sigv4-vectors": _sigv4_vectors,
     "rclone": _rclone,
     "moto": _moto,
@@ -133,7 +145,7 @@ def postgres_program(name: str) -> str | None:
     return shutil.which(name, path=path)
 
 
-def ftp_program(name: str) -> str | None:
-    """Where an FTP server's program is: in PATH, or where programs are that no user calls."""
+def server_program(name: str) -> str | None:
+    """Where a server's program is: in PATH, or where programs are that no user calls."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
     return shutil.which(name, path=path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,12 @@ from simpledrive.storage.registry import build
 from simpledrive.storage.s3 import client as s3_client
 from simpledrive.storage.s3 import storage as s3_storage
 from tests.contract import Place
+from tests.fsspec_servers import FsspecServer
 from tests.ftp_servers import FtpServer
 from tests.s3_servers import OWN, OwnS3, S3Server
 from tests.strict_s3 import StrictS3
 
-Config = dict[str, str]
+Config = dict[str, Any]
 
 
 def local(request: pytest.FixtureRequest) -> tuple[Config, Config]:
@@ -56,6 +58,19 @@ def s3(
     return configs
 
 
+def fsspec(fixture: str) -> Callable[[pytest.FixtureRequest], tuple[Config, Config]]:
+    def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
+        server: FsspecServer = request.getfixturevalue(fixture)
+        return server.config(), server.config(server.stranger)
+
+    return configs
+
+
+def fsspec_folder(request: pytest.FixtureRequest) -> tuple[Config, Config]:
+    works, down = ({"kind": "fsspec", "url": f"file://{config['path']}"} for config in local(request))
+    return works, down
+
+
 IN_PARTS = {"multipart_size": "5MiB", "part_size": "5MiB"}
 NOBODY = {"endpoint_url": "http://127.0.0.1:1"}
 
@@ -70,6 +85,9 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], tuple[Config, Config]]] = {
     "ftp on pyftpdlib with TLS": ftp("pyftpdlib_tls"),
     "ftp on vsftpd with TLS": ftp("vsftpd"),
     "ftp on ProFTPD with TLS": ftp("proftpd"),
+    "fsspec on a folder": fsspec_folder,
+    "fsspec on SFTP": fsspec("sshd"),
+    "fsspec on WebDAV": fsspec("apache"),
 }
 """For each: the configuration of a fresh, empty place and of one that does not work, `secret` within."""
 

@@ -88,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.database": {"storage.base", "storage.chunks"},
     "storage.chunks": set(),
     "storage.ftp": {"storage.base", "storage.hosts"},
+    "storage.fsspec": {"storage.base"},
     "storage.s3": {"storage.base", "storage.hosts", "storage.sigv4"},
     "storage.hosts": set(),
     "storage.sigv4": set(),

@@ -1,12 +1,13 @@
 """The kinds of storage there are, and how a configured backend becomes one.
 
 A third party adds a kind by an entry point of the group `simpledrive.storages`: its name is the kind, its
-object a subclass of Storage. It is loaded only when a backend names it. Nothing here touches the network.
+object a subclass of Storage. Such a kind is loaded only when a backend names it, and so is one of ours that
+leans on a package of its own. Nothing here touches the network.
 """
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,10 +28,13 @@ KINDS: dict[str, type[Storage]] = {
 
 GROUP = "simpledrive.storages"
 
+OPTIONAL = EntryPoints([EntryPoint("fsspec", "simpledrive.storage.fsspec:FsspecStorage", GROUP)])
+"""Ours too. `pip install simpledrive[KIND]` brings what each leans on."""
+
 
 def known_kinds() -> list[str]:
     """The kinds that a backend may name: ours, and those of installed packages."""
-    return sorted({*KINDS, *entry_points(group=GROUP).names})
+    return sorted({*KINDS, *OPTIONAL.names, *entry_points(group=GROUP).names})
 
 
 def build(name: str, config: Mapping[str, object]) -> Storage:
@@ -48,11 +52,13 @@ def _storage(name: str, kind: object) -> type[Storage]:
         raise ConfigurationError(f"The backend '{name}' needs a kind, one of: {', '.join(known_kinds())}.")
     if kind in KINDS:
         return KINDS[kind]
-    for entry in entry_points(group=GROUP, name=kind):
+    for entry in (*OPTIONAL.select(name=kind), *entry_points(group=GROUP, name=kind)):
         try:
             found = entry.load()
         except (ImportError, AttributeError) as error:
             what = f"The kind '{kind}' of the backend '{name}' cannot be loaded from {entry.value}: {error}."
+            if kind in OPTIONAL.names:
+                what += f" In a checkout, pip install '.[{kind}]'; else pip install 'simpledrive[{kind}]'."
             raise ConfigurationError(what) from error
         if isinstance(found, type) and issubclass(found, Storage):
             return found

@@ -1,0 +1,68 @@
+"""What can be configured, and the sentences about what cannot be right. Touches no network."""
+
+from functools import cached_property
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from simpledrive.storage.base import Options
+from simpledrive.storage.fsspec.filesystem import Arguments, Filesystem
+from simpledrive.storage.fsspec.implementations import find
+
+
+class FsspecOptions(Options):
+    """`storage_options` are the implementation's own arguments, as fsspec calls them."""
+
+    url: str
+    timeout: float = Field(30, gt=0, le=3600)
+    storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, validate_default=True)
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        address = _split(url)
+        if address.password is not None:
+            raise ValueError("holds a password: that is one of the storage_options")
+        if address.query or address.fragment:
+            raise ValueError("holds more than scheme, user, host, port and path")
+        if any(segment in (".", "..") for segment in address.path.split("/")):
+            raise ValueError("holds a path with . or ..")
+        find(address.scheme)
+        return url
+
+    @field_validator("storage_options")
+    @classmethod
+    def _are_arguments(cls, given: Arguments, info: ValidationInfo) -> Arguments:
+        if {"url", "timeout"} <= info.data.keys():
+            address = _split(info.data["url"])
+            find(address.scheme).arguments(address, given, info.data["timeout"])
+        return given
+
+    @property
+    def implementation(self) -> type[Filesystem]:
+        return find(self._address.scheme)
+
+    @property
+    def base(self) -> str:
+        return self.implementation.base(self._address)
+
+    @property
+    def arguments(self) -> Arguments:
+        return self.implementation.arguments(self._address, self.storage_options, self.timeout)
+
+    @cached_property
+    def _address(self) -> SplitResult:
+        return _split(self.url)
+
+
+def _split(url: str) -> SplitResult:
+    # urlsplit's own complaints may quote what they could not read.
+    try:
+        address = urlsplit(url)
+        usable = bool(address.scheme and (address.netloc or address.path) and address.port != 0)
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable():
+        raise ValueError("is not an address such as sftp://nas.example.org/srv/drive")
+    return address
