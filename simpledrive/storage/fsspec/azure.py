@@ -14,7 +14,7 @@ LOGINS = ("account_key", "sas_token", "connection_string", "client_secret", "cre
 class Azure(ObjectStore):
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
-        check_names(given, AzureBlobFileSystem.__init__)
+        check_names(given, AzureBlobFileSystem)
         if not address.netloc or "@" in address.netloc:
             raise ValueError(
                 "the URL wants a container alone, abfs://container/folder, and account_name here"

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult
 
 import fsspec.config
 
+from simpledrive.errors import StorageUnavailable
 from simpledrive.storage.fsspec.faults import Meaning
 from simpledrive.streams.source import BLOCK, Reader
 
@@ -23,7 +24,7 @@ fsspec.config.conf.clear()
 
 Arguments = dict[str, Any]
 
-OURS = {"self", "args", "kwargs", "fo", "asynchronous", "loop", "use_listings_cache", "skip_instance_cache"}
+OURS = {"self", "args", "kwargs", "storage_options", "asynchronous", "loop"}
 """Arguments that the drive gives itself, or that are none."""
 
 
@@ -35,6 +36,9 @@ class Filesystem(ABC):
 
     publishes_whole: ClassVar[bool] = False
     """Whether a new file is seen by others only when it is complete, and never replaces one."""
+
+    gone: ClassVar[Meaning] = StorageUnavailable, "its folder is gone: is the server's disk mounted?"
+    """What it means that there is no place for a new file."""
 
     def __init__(self, arguments: Arguments, timeout: float) -> None:
         """May connect: a filesystem is made when it is first used."""
@@ -143,16 +147,21 @@ class Filesystem(ABC):
         """The bytes [start, stop), which the file has. Raises FileNotFoundError, at the latest when read."""
 
 
-def check_names(given: Mapping[str, object], *takers: Callable[..., object]) -> None:
-    """Raises ValueError for an argument that none of these takes."""
-    known = {name for taker in takers for name in inspect.signature(taker).parameters} - OURS
+def check_names(given: Mapping[str, object], *takers: type | Callable[..., object]) -> None:
+    """Raises ValueError for an argument that none of these takes: functions, or classes with their bases."""
+    calls = [call for taker in takers for call in (_makers(taker) if isinstance(taker, type) else [taker])]
+    known = {name for call in calls for name in inspect.signature(call).parameters} - OURS
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            raise ValueError(f"there is no '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+            raise ValueError(f"there is no '{name}'" + (f"; the nearest is '{near[0]}'" if near else ""))
 
 
 def pour(reader: Reader, write: Callable[[bytes], object]) -> None:
     """Passes on all that the reader gives, in portions."""
     while data := reader.read(BLOCK):
         write(data)
+
+
+def _makers(cls: type) -> list[Callable[..., object]]:
+    return [vars(base)["__init__"] for base in cls.__mro__ if base is not object and "__init__" in vars(base)]

@@ -102,5 +102,5 @@ class Filesystems:
             return StorageUnavailable, f"the server says nothing for {self._timeout:g} s"
         kind, why = self._make.meaning(error) or meaning(error)
         if kind is ObjectMissing and operation not in LOOKING:
-            return StorageUnavailable, "its folder is gone: is the server's disk mounted?"
+            return self._make.gone
         return kind, why

@@ -14,7 +14,7 @@ from simpledrive.storage.fsspec.objects import ObjectStore
 class GoogleCloudStorage(ObjectStore):
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
-        check_names(given, GCSFileSystem.__init__)
+        check_names(given, GCSFileSystem)
         if not address.netloc:
             raise ValueError("the URL wants a bucket: gs://bucket/folder")
         if not given.get("token"):

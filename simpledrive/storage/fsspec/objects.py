@@ -7,21 +7,26 @@ name first. What an upload that was not closed left behind nobody sees, and the 
 
 from typing import Any
 
+from simpledrive.errors import StorageRefused
 from simpledrive.storage.fsspec.faults import Meaning, by_status, causes
 from simpledrive.storage.fsspec.filesystem import Filesystem, pour
 from simpledrive.streams.source import Reader
 
 MIB = 1 << 20
-PORTION = 4 * MIB
+PORTION = 2 * MIB
+"""The libraries hold some of them at a time."""
 MOST_PORTIONS = 40_000
 """Of one object. Azure takes 50,000."""
 
 
 class ObjectStore(Filesystem):
     publishes_whole = True
+    gone = StorageRefused, "there is no such bucket or container"
 
     @staticmethod
     def meaning(error: BaseException) -> Meaning | None:
+        if isinstance(error, FileNotFoundError | FileExistsError):
+            return None
         for cause in causes(error):
             for name in ("status_code", "status", "code"):
                 status = getattr(cause, name, None)

@@ -29,7 +29,7 @@ class Sftp(Filesystem):
 
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
-        check_names(given, asyncssh.SSHClientConnectionOptions.prepare, SSHFileSystem.__init__)
+        check_names(given, asyncssh.SSHClientConnectionOptions.prepare, SSHFileSystem)
         if not address.hostname or not address.path.strip("/"):
             raise ValueError("the URL wants a host and a folder: sftp://nas.example.org/srv/drive")
         arguments = {

@@ -37,9 +37,7 @@ class WebDav(Filesystem):
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
         own = {"username", "password"}
-        check_names(
-            {name: given[name] for name in given.keys() - own}, Client.__init__, httpx.Client.__init__
-        )
+        check_names({name: given[name] for name in given.keys() - own}, Client, httpx.Client)
         if not address.hostname:
             raise ValueError("the URL wants a host: webdavs://cloud.example.org/remote.php/dav/files/drive")
         user = given.get("username", unquote(address.username) if address.username else None)
