@@ -1,11 +1,13 @@
 """Who may import whom. A module that is new says here what it leans on."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.needs import MISSING
 from tests.servers import ROOT
 
 PACKAGE = ROOT / "simpledrive"
@@ -219,3 +221,9 @@ def test_errors_import_nothing() -> None:
 )
 def test_this_test_would_notice(module: str, source: str) -> None:
     assert faults(tuple(module.split(".")), source) != []
+
+
+def test_the_checks_of_a_change_leave_nothing_out_that_a_test_may_need() -> None:
+    said = re.search(r"SIMPLEDRIVE_MUST_RUN=(\S+)", (ROOT / ".ci" / "run").read_text())
+    assert said is not None
+    assert {*said[1].split(","), "sigv4-vectors"} == MISSING.keys()
