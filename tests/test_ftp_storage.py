@@ -22,13 +22,15 @@ from simpledrive.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from simpledrive.ids import uuid7
+from simpledrive.storage import taken
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.ftp import connections, session
 from simpledrive.storage.ftp import storage as objects
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
-from tests.ftp_faults import Break, Faults, FaultyFtp
+from tests.ftp_faults import Break, Faults, FaultyFtp, What
 from tests.ftp_servers import FtpServer
 from tests.servers import children, wait_for
 from tests.sources import content, source_of
@@ -139,20 +141,52 @@ def test_cleaning_removes_what_the_dead_left_by_the_age_in_its_name(storage: Sto
     key = put(storage, b"abc")
     (folder / "tmp" / "somebody's").write_bytes(b"")
     (folder / "tmp" / f"{key}.claim").mkdir(mode=0o777)
+    (folder / "tmp" / f"{MARKER}.claim" / f"since.{uuid7().hex}").mkdir(mode=0o777, parents=True)
+    (folder / "tmp" / f"{MARKER}.claim").chmod(0o777)
     with half_put(storage, content(9 * BLOCK), 6 * BLOCK) as (other, finish):
         assert storage.clean(LONG_AGO) == 0
-        assert storage.clean(tomorrow()) == 2
+        assert storage.clean(tomorrow()) == 3
         assert isinstance(finish(), StorageUnavailable)
     assert not is_there(storage, other)
     assert files(folder) == [f"objects/{key[:2]}/{key}", "tmp/somebody's"]
 
 
-def test_a_claim_that_nobody_gives_up_is_told_of(storage: Storage, folder: Path) -> None:
+def test_a_claim_is_told_of_until_it_is_so_old_that_its_holder_is_dead(
+    storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ftp_storage, "CLAIM_PAUSES", (0.01,))
     put(storage, b"abc")
-    (folder / "tmp" / f"{MARKER}.claim").mkdir()
-    with pytest.raises(StorageRefused, match=f"the folder tmp/{MARKER}.claim"):
-        storage.put(MARKER, source_of(b"mine"))
-    assert not is_there(storage, MARKER)
+    claim = folder / "tmp" / f"{MARKER}.claim"
+    claim.mkdir()
+    claim.chmod(0o777)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=f"the folder tmp/{MARKER}.claim is another put's"):
+            storage.put(MARKER, source_of(b"mine"))
+        assert not is_there(storage, MARKER)
+    [since] = claim.iterdir()
+    since.rename(claim / f"since.{'0' * 12}{since.name[-20:]}")
+    storage.put(MARKER, source_of(b"mine"))
+    assert read_whole(storage.open(MARKER)) == b"mine"
+    assert list((folder / "tmp").iterdir()) == []
+
+
+def test_a_fresh_key_is_stored_in_few_commands_and_one_that_may_be_in_use_is_looked_for(
+    storage: Storage, config: dict[str, str], proxy: FaultyFtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(storage, b"abc")
+    source = source_of(b"def")
+    key = new_key(source.sha256)
+    storage.size(put(storage, b"def"))  # so that its folder is there
+    proxy.commands.clear()
+    storage.put(key, source)
+    assert [command.split()[0] for command in proxy.commands] == ["PASV", "STOR", "SIZE", "RNFR", "RNTO"]
+    with pytest.raises(StorageRefused, match="the key is in use"):
+        storage.put(key, source_of(b"other"))
+    with closing(build("far", config)) as other:
+        monkeypatch.setattr(taken, "MOMENT", 0)
+        with pytest.raises(StorageRefused, match="the key is in use"):
+            other.put(key, source_of(b"other"))
+    assert read_whole(storage.open(key)) == b"def"
 
 
 # Sessions
@@ -207,9 +241,10 @@ def test_old_sessions_are_not_used_again(
 
 def test_a_session_that_breaks_at_the_question_is_asked_anew(storage: Storage, proxy: FaultyFtp) -> None:
     key = put(storage, b"abc")
+    proxy.commands.clear()
     proxy.faults = Faults(lost={"SIZE": "reset"})
     error = raised(StorageUnavailable, lambda: storage.size(key))
-    assert proxy.count()["SIZE"] == 2 + 3, "asked three times, and no more"
+    assert proxy.count()["SIZE"] == 3, "asked three times, and no more"
     assert "abc" not in str(error)
     proxy.faults = Faults()
     assert storage.size(key) == 3
@@ -343,21 +378,36 @@ def test_a_truncated_upload_that_is_acknowledged_is_noticed(storage: Storage, pr
     assert list(storage.keys()) == []
 
 
-@pytest.mark.parametrize("how", ["reset", "stall"])
-@pytest.mark.parametrize("command", ["STOR", "SIZE", "MKD", "RNTO", "RMD"])
+@pytest.mark.parametrize(
+    ("command", "how", "marker"),
+    [(command, how, False) for command in ("STOR", "SIZE", "MKD", "RNTO") for how in ("reset", "stall")]
+    + [(command, "reset", True) for command in ("MKD", "RNTO", "NLST", "RMD")],
+)
 def test_a_lost_reply_leaves_the_object_absent_or_whole(
-    storage: Storage, impatient: Storage, proxy: FaultyFtp, command: str, how: str
+    storage: Storage, impatient: Storage, proxy: FaultyFtp, command: str, how: str, marker: bool
 ) -> None:
     far = impatient if how == "stall" else storage
     put(far, b"abc")
     source = source_of(content(LARGE))
-    key = new_key(source.sha256)
+    key = MARKER if marker else new_key(source.sha256)
     proxy.faults = Faults(lost={command: how})  # type: ignore[dict-item]
     raised(StorageUnavailable, lambda: far.put(key, source))
     proxy.faults = Faults()
-    assert is_there(storage, key) == (command in ("RNTO", "RMD"))
+    assert is_there(storage, key) == (command in ("RNTO", "RMD", "NLST"))
     if is_there(storage, key):
         assert read_whole(storage.open(key)) == content(LARGE)
+
+
+@pytest.mark.parametrize("what", ["reset", "close"])
+def test_a_download_that_breaks_before_its_first_byte_is_asked_for_once_more(
+    storage: Storage, proxy: FaultyFtp, what: What
+) -> None:
+    key = put(storage, content(LARGE))
+    for start in (0, BLOCK + 1):
+        proxy.faults = Faults(download=Break(0, what))
+        assert read_whole(storage.open(key, start)) == content(LARGE)[start:]
+        proxy.faults = Faults(download=Break(0, what, times=2))
+        raised(StorageUnavailable, lambda start=start: read_whole(storage.open(key, start)))
 
 
 def test_a_broken_download_never_looks_like_the_end(

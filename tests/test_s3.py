@@ -24,10 +24,10 @@ from simpledrive.errors import (
     StorageRefused,
     StorageUnavailable,
 )
-from simpledrive.storage import sigv4
+from simpledrive.storage import sigv4, taken
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.registry import build
-from simpledrive.storage.s3 import client, parts
+from simpledrive.storage.s3 import ahead, client, parts
 from simpledrive.storage.s3.client import Client, Request
 from simpledrive.storage.s3.options import S3Options, place_of
 from simpledrive.streams.source import BLOCK, Source
@@ -197,7 +197,30 @@ def test_what_a_put_sends(storage: Storage, strict_s3: StrictS3) -> None:
     assert not {"transfer-encoding", "expect", "if-none-match", "x-amz-checksum-sha256", "cookie"} & set(
         sent.headers
     )
-    assert [asked.method for asked in strict_s3.seen] == ["HEAD", "PUT"], "its ETag tells that it arrived"
+    assert [asked.method for asked in strict_s3.seen] == ["PUT"], "its ETag tells that it arrived"
+
+
+def test_a_key_that_may_be_in_use_is_asked_for_first(
+    make_storage: Callable[..., Storage], strict_s3: StrictS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was not made just now, or the marker; used by another process."""
+    one, other = make_storage(), make_storage()
+    key = put(one, DATA)
+    one.put(MARKER, source_of(b"mine"))
+    monkeypatch.setattr(taken, "MOMENT", 0)
+    for used in (key, MARKER):
+        with pytest.raises(StorageRefused, match="the key is in use"):
+            other.put(used, source_of(b"new"))
+    other.put(new_key(source_of(b"new").sha256), source_of(b"new"))
+    assert [asked.method for asked in strict_s3.seen] == [
+        "PUT",
+        *["HEAD", "PUT"],
+        "HEAD",
+        "HEAD",
+        "HEAD",
+        "PUT",
+    ]
+    assert read_whole(one.open(key)) == DATA
 
 
 @pytest.mark.parametrize("data", [DATA, LARGE], ids=["whole", "parts"])
@@ -400,7 +423,6 @@ def test_a_wrong_secret_is_told_and_no_signature(make_storage: Callable[..., Sto
 def test_what_a_server_says_is_in_the_error(
     storage: Storage, strict_s3: StrictS3, status: int, code: str, kind: type[StorageError], says: str
 ) -> None:
-    strict_s3.next.append(lambda asked: None)
     for _ in range(client.ATTEMPTS):
         strict_s3.next.append(lambda asked: Refused(status, code, "short and stout"))
     with pytest.raises(kind) as caught:
@@ -415,13 +437,13 @@ def test_what_a_server_says_is_in_the_log_when_it_is_asked_again(
     storage: Storage, strict_s3: StrictS3, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    strict_s3.next.append(lambda asked: Refused(503, "SlowDown"))
-    strict_s3.next.append(lambda asked: None)
     strict_s3.next.append(lambda asked: Refused(503, "SlowDown", "Reduce your request rate."))
-    put(storage, DATA)
+    key = put(storage, DATA)
+    strict_s3.next.append(lambda asked: Refused(503, "SlowDown"))
+    storage.size(key)
     assert [record.getMessage() for record in caplog.records] == [
-        "attempt 1 of 5: far: put: the server said 503; request STRICT1",
         "attempt 1 of 5: far: put: the server said 503 SlowDown: Reduce your request rate.; request STRICT1",
+        "attempt 1 of 5: far: size: the server said 503; request STRICT1",
     ]
 
 
@@ -508,6 +530,66 @@ def test_an_object_of_another_size_than_at_first_is_not_gone_on_with(
     assert read_whole(reader) == DATA[:20]
     with pytest.raises(StorageUnavailable, match="another size than before"):
         read_whole(storage.open(key, 0, 20))
+
+
+def test_a_long_object_is_read_in_segments_and_a_short_look_is_one_request(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    data = content(3 * ahead.SEGMENT + 5)
+    key = put(storage, data)
+    for start, stop in ((0, None), (5, len(data) - 5), (1, 1 + ahead.LONG), (ahead.SEGMENT, len(data) + 99)):
+        for portion in (BLOCK + 1, 100_000):
+            assert read_whole(storage.open(key, start, stop), portion) == data[start:stop]
+    strict_s3.seen.clear()
+    reader = storage.open(key)
+    assert reader.read(1000) == data[:1000]
+    reader.close()
+    assert len(strict_s3.seen) == 1
+
+
+def test_a_server_that_does_not_know_ranges_is_read_by_one_request(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    data = content(3 * ahead.SEGMENT)
+    key = put(storage, data)
+    strict_s3.next.extend([lambda asked: Canned(200, data)] * 2)
+    strict_s3.seen.clear()
+    assert read_whole(storage.open(key)) == data
+    assert len(strict_s3.seen) == 2
+
+
+def test_only_some_readers_read_ahead_and_those_that_are_closed_make_room(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    data = content(3 * ahead.SEGMENT)
+    key = put(storage, data)
+    for _ in range(2):
+        strict_s3.seen.clear()
+        readers = [storage.open(key) for _ in range(ahead.READERS_AHEAD + 2)]
+        first = f"bytes=0-{ahead.SEGMENT - 1}"
+        assert sum(asked.headers.get("range") == first for asked in strict_s3.seen) == ahead.READERS_AHEAD
+        for reader in readers:
+            reader.read(2 * ahead.CASUAL)
+            reader.close()
+            reader.close()
+
+
+def test_a_segment_that_fails_fails_again_and_is_never_left_out(
+    storage: Storage, strict_s3: StrictS3
+) -> None:
+    data = content(4 * ahead.SEGMENT)
+    key = put(storage, data)
+    reader = storage.open(key)
+    got = reader.read(BLOCK)
+    for _ in range(2):
+        strict_s3.next.append(lambda asked: Refused(403, "AccessDenied"))
+    while len(got) < ahead.SEGMENT:
+        got += reader.read(BLOCK)
+    for _ in range(4):
+        with pytest.raises(StorageRefused, match="far: read: "):
+            reader.read(BLOCK)
+    assert got == data[: ahead.SEGMENT]
+    reader.close()
 
 
 def test_a_completion_that_says_200_and_means_an_error_is_repeated(

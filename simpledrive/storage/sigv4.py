@@ -16,6 +16,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -85,9 +86,14 @@ def string_to_sign(request: str, time: datetime, scope: Scope) -> str:
 
 
 def signing_key(secret: str, time: datetime, scope: Scope) -> bytes:
-    """Step 3."""
+    """Step 3. The same all day long."""
+    return _signing_key(secret, scope.on(time))
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret: str, scope: str) -> bytes:
     key = f"AWS4{secret}".encode()
-    for part in scope.on(time).split("/"):
+    for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
     return key
 

@@ -2,7 +2,7 @@
 
 import ftplib
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 
 from simpledrive.errors import ObjectMissing, StorageUnavailable
@@ -48,18 +48,27 @@ class Range:
                 self._connections.give_back(session)
 
     def _read(self, size: int) -> bytes:
+        """The next bytes. A transfer that breaks before its first is asked for once more, like a question."""
         with self._errors("read"):
-            if self._transfer is None:
-                self._transfer = self._begin()
-            session, download = self._transfer
-            data = b""
-            try:
-                data = download.read(size)
-            finally:
-                if not data:
-                    self._transfer = None
-                    download.close()
-                    session.close()
+            if self._transfer is not None:
+                return self._take(*self._transfer, size)
+            with suppress(EOFError, ConnectionError):
+                if data := self._take(*self._begin(), size):
+                    return data
+            return self._take(*self._begin(), size)
+
+    def _take(self, session: Session, download: Download, size: int) -> bytes:
+        """What the transfer gives; one that gives nothing is over."""
+        self._transfer = None
+        data = b""
+        try:
+            data = download.read(size)
+        finally:
+            if data:
+                self._transfer = session, download
+            else:
+                download.close()
+                session.close()
         return data
 
     def _begin(self) -> tuple[Session, Download]:

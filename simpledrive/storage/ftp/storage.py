@@ -11,23 +11,28 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.ids import uuid7
 from simpledrive.storage.base import KEY, MARKER, Storage, made_at
+from simpledrive.storage.ftp import claims
 from simpledrive.storage.ftp.connections import Connections
 from simpledrive.storage.ftp.faults import storage_errors
 from simpledrive.storage.ftp.options import FtpOptions
 from simpledrive.storage.ftp.reading import Range
 from simpledrive.storage.ftp.session import Session, Upload
-from simpledrive.streams.source import BLOCK, Reader, Source
+from simpledrive.storage.taken import Taken
+from simpledrive.streams.ahead import blocks_of
+from simpledrive.streams.source import Source
 
 FOLDER = re.compile(r"[0-9a-f]{2}")
 PART = re.compile(r"part\.[0-9a-f]{32}")
-CLAIM = re.compile(KEY.pattern + r"\.claim")
 CLAIM_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+SLOWEST_STEPS = 20
+"""Times the timeout: no put that lives holds a claim for longer."""
+CLOCKS_APART = timedelta(minutes=10)
 
 Undo = Callable[[Session], object]
 
@@ -43,6 +48,8 @@ class FtpStorage(Storage):
         self._options = options
         self._connections = Connections(options.server())
         self._errors = partial(storage_errors, name, options.timeout)
+        self._lease = CLOCKS_APART + timedelta(seconds=SLOWEST_STEPS * options.timeout)
+        self._taken = Taken(name)
         self._seen = False
 
     @property
@@ -54,14 +61,18 @@ class FtpStorage(Storage):
     def put(self, key: str, source: Source) -> None:
         path, part = self._path("put", key), f"tmp/part.{uuid7().hex}"
         undo: list[Undo] = [partial(Session.remove, path=part)]
-        with source.open() as reader:
+        with self._taken.taking(key) as unused, blocks_of(source) as next_block:
             with self._errors("put"):
                 session, upload = self._connections.hold(partial(self._begin, part))
             try:
-                self._fill(upload, reader)
+                self._fill(upload, next_block)
                 with self._errors("put"):
                     self._check_size(session, part, source.size)
-                    self._publish(session, part, path, undo)
+                    if not unused:
+                        self._claim(session, path, undo)
+                    session.rename(part, path, partial(self._make_folder, session, posixpath.dirname(path)))
+                    if not unused:
+                        claims.give_up(session, _claim_of(path))
             except BaseException as error:
                 session.close()
                 # A server that says nothing would be waited for a second time: `clean` is there for it.
@@ -96,9 +107,9 @@ class FtpStorage(Storage):
     def clean(self, before: datetime) -> int:
         # How old they are is in their names, by our own clock. Not all servers tell a file's time.
         parts = [name for name in self._names("clean", "tmp", PART) if made_at(name) < before]
-        claims = [name for name in self._names("clean", "tmp", CLAIM) if made_at(name) < before]
+        left = self._names("clean", "tmp", claims.CLAIM)
         work: list[Undo] = [partial(Session.remove, path=f"tmp/{name}") for name in parts]
-        work += [partial(Session.remove_folder, path=f"tmp/{name}") for name in claims]
+        work += [partial(claims.expire, claim=f"tmp/{name}", before=before) for name in left]
         with self._errors("clean"):
             return sum(bool(self._connections.ask(removal)) for removal in work)
 
@@ -114,10 +125,10 @@ class FtpStorage(Storage):
     def _begin(self, part: str, session: Session) -> Upload:
         return session.store(part, partial(self._make_folder, session, "tmp"))
 
-    def _fill(self, upload: Upload, reader: Reader) -> None:
+    def _fill(self, upload: Upload, next_block: Callable[[], bytes]) -> None:
         # What the source raises is not this storage's error, even if it is an OSError: hence the small steps.
         with upload:
-            while data := reader.read(BLOCK):
+            while data := next_block():
                 with self._errors("put"):
                     upload.send(data)
             with self._errors("put"):
@@ -130,29 +141,31 @@ class FtpStorage(Storage):
         if held != size:
             raise StorageUnavailable(self.name, "put", f"of {size} bytes the server holds {held}")
 
-    def _publish(self, session: Session, part: str, path: str, undo: list[Undo]) -> None:
-        """Gives the bytes their name, unless that is taken.
+    def _claim(self, session: Session, path: str, undo: list[Undo]) -> None:
+        """Returns when only this put may give the bytes their name, and nobody has it; raises if it is taken.
 
-        FTP only has a renaming that replaces. Making a folder is what only one can do: who made the folder of
-        a key's claim may look whether the key is in use, and rename if it is not.
+        Who has the claim may look whether the key is in use, and rename if it is not.
         """
-        claim = f"tmp/{posixpath.basename(path)}.claim"
-        self._claim(session, claim, path)
-        undo.append(partial(Session.remove_folder, path=claim))
+        claim = _claim_of(path)
+        self._wait_for(session, claim, path)
+        undo.append(partial(claims.give_up, claim=claim))
+        self._refuse_if_there(session, path)
+
+    def _wait_for(self, session: Session, claim: str, path: str) -> None:
+        for pause in CLAIM_PAUSES:
+            if claims.take(session, claim):
+                return
+            self._refuse_if_there(session, path)
+            time.sleep(pause)
+        if claims.expire(session, claim, datetime.now(UTC) - self._lease) and claims.take(session, claim):
+            return
+        minutes = round(self._lease / timedelta(minutes=1))
+        why = f"the folder {claim} is another put's: if that died, it is removed after {minutes} minutes"
+        raise StorageUnavailable(self.name, "put", why)
+
+    def _refuse_if_there(self, session: Session, path: str) -> None:
         if session.glance(path) is not None:
             raise StorageRefused(self.name, "put", "the key is in use")
-        session.rename(part, path, partial(self._make_folder, session, posixpath.dirname(path)))
-        session.remove_folder(claim)
-
-    def _claim(self, session: Session, claim: str, path: str) -> None:
-        for pause in CLAIM_PAUSES:
-            if session.make_folder(claim):
-                return
-            if session.glance(path) is not None:
-                raise StorageRefused(self.name, "put", "the key is in use")
-            time.sleep(pause)
-        why = f"the folder {claim} cannot be made: if it is there, a put died of it, and it is to be removed"
-        raise StorageRefused(self.name, "put", why)
 
     def _take_back(self, undo: list[Undo]) -> None:
         for step in reversed(undo):
@@ -187,3 +200,7 @@ class FtpStorage(Storage):
             return sorted(
                 filter(shape.fullmatch, self._connections.ask(partial(Session.names, folder=folder)))
             )
+
+
+def _claim_of(path: str) -> str:
+    return f"tmp/{posixpath.basename(path)}.claim"

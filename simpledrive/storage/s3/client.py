@@ -1,7 +1,7 @@
 """One signed request to a bucket, and what comes of it.
 
-The only place that opens connections, repeats, and makes storage errors. A request goes through an adapter
-of `requests` without its Session: so there are no cookies, no netrc, no redirects and no proxies from the
+The only place that repeats and makes storage errors. A request goes to the connections of an adapter of
+`requests` without its Session: so there are no cookies, no netrc, no redirects and no proxies from the
 environment, and nothing folds or encodes the URL again between the signature and the wire.
 """
 
@@ -15,9 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from requests import PreparedRequest, RequestException, Response
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
+from requests import RequestException
+from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
 from simpledrive.errors import StorageError, StorageRefused
@@ -27,14 +26,13 @@ from simpledrive.storage.s3.answers import Answer, Unreadable
 from simpledrive.storage.s3.content import Content, Sending
 from simpledrive.storage.s3.faults import Passing
 from simpledrive.storage.s3.options import S3Options, place_of
+from simpledrive.storage.s3.transport import Transport
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 FIRST_PAUSE = 0.2
 """Doubled with each attempt; between half of it and all of it is waited."""
-CONNECTIONS = 256
-"""Kept open at most while nobody uses them: the threads of a server process, each with some parts."""
 LARGEST_ANSWER, LONGEST_REFUSAL = 16 << 20, 64 << 10
 
 T = TypeVar("T")
@@ -65,8 +63,7 @@ class Client:
         self._name, self._options = name, options
         self._place = place_of(options)
         self._credentials, self._scope = options.credentials, sigv4.Scope(options.region)
-        self._verify = str(options.ca_bundle) if options.ca_bundle else True
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
+        self._transport = Transport(self._place.origin, options.ca_bundle)
 
     def ask(self, request: Request, read: Callable[[Answer], T]) -> T:
         """What `read` makes of the answer, which is a success. Raises the StorageError that any other means.
@@ -76,7 +73,7 @@ class Client:
         """
         return self._persistently(partial(self._whole, request, read))
 
-    def stream(self, request: Request, begin: Callable[[Response], T]) -> T:
+    def stream(self, request: Request, begin: Callable[[BaseHTTPResponse], T]) -> T:
         """What `begin` makes of an answer whose body is still to come; that is read inside of `errors`."""
         return self._persistently(partial(self._begun, request, begin))
 
@@ -90,7 +87,7 @@ class Client:
         return self.ask(request, lambda answer: answer.status != 404)
 
     def close(self) -> None:
-        self._adapter.close()
+        self._transport.close()
 
     @contextmanager
     def errors(self, operation: str) -> Iterator[None]:
@@ -119,7 +116,7 @@ class Client:
             time.sleep(random.uniform(0.5, 1) * FIRST_PAUSE * 2 ** (number - 1))  # noqa: S311 (no secret)
             number += 1
 
-    def _begun(self, request: Request, begin: Callable[[Response], T]) -> T:
+    def _begun(self, request: Request, begin: Callable[[BaseHTTPResponse], T]) -> T:
         response = self._send(request)
         try:
             return begin(response)
@@ -137,37 +134,38 @@ class Client:
             # A server that takes its time may say 200 first, and then what went wrong.
             raise self._refused(request.operation, 500, response.headers, body)
         try:
-            return read(Answer(response.status_code, response.headers, body))
+            return read(Answer(response.status, response.headers, body))
         except Unreadable as error:
             raise Passing(self._name, request.operation, str(error)) from error
 
-    def _send(self, request: Request) -> Response:
+    def _send(self, request: Request) -> BaseHTTPResponse:
         """One attempt; returns if the answer is a success or fine."""
         response = self._exchange(request)
         if _is_fine(request, response):
             return response
-        if request.method == "HEAD" and response.status_code < 500:
+        if request.method == "HEAD" and response.status < 500:
             # Its refusals have no body: what is wrong, the bucket or the object, is asked once more.
             response.close()
             fine = request.fine | {416}
             request = replace(request, method="GET", headers={"Range": "bytes=0-0"}, fine=fine)
-            status, response = response.status_code, self._exchange(request)
+            status, response = response.status, self._exchange(request)
             if _is_fine(request, response):
                 response.close()
-                why = f"HEAD was answered by {status}, GET by {response.status_code}"
+                why = f"HEAD was answered by {status}, GET by {response.status}"
                 raise Passing(self._name, request.operation, why)
         body = self._body(request.operation, response, LONGEST_REFUSAL)
-        raise self._refused(request.operation, response.status_code, response.headers, body)
+        raise self._refused(request.operation, response.status, response.headers, body)
 
-    def _exchange(self, request: Request) -> Response:
+    def _exchange(self, request: Request) -> BaseHTTPResponse:
         """Sends a request and returns what came back, whatever it is."""
         sending = Sending(request.content) if request.content is not None else None
         try:
             body = sending.body() if sending is not None else None
-            prepared = self._prepared(request, body)
-            timeout = self._options.timeout, self._options.timeout + request.patience
+            target, headers = self._signed(request)
+            seconds = self._options.timeout
+            timeout = Timeout(connect=seconds, read=seconds + request.patience)
             with self.errors(request.operation):
-                response = self._adapter.send(prepared, stream=True, timeout=timeout, verify=self._verify)
+                response = self._transport.send(request.method, target, headers, body, timeout)
         except StorageError:
             if sending is not None and sending.error is not None:
                 raise sending.error from None
@@ -175,12 +173,13 @@ class Client:
         finally:
             if sending is not None:
                 sending.close()
-        if sending is not None and not sending.complete and response.status_code < 300:
+        if sending is not None and not sending.complete and response.status < 300:
             response.close()
             raise Passing(self._name, request.operation, "the server answered before it had all bytes")
         return response
 
-    def _prepared(self, request: Request, body: bytes | Iterator[bytes] | None) -> PreparedRequest:
+    def _signed(self, request: Request) -> tuple[str, dict[str, str]]:
+        """What is asked for, as it stands in the first line, and the headers."""
         path, query = self._place.path(request.key), sigv4.canonical_query(request.query)
         content = request.content
         headers = sigv4.authorize(
@@ -197,17 +196,12 @@ class Client:
         headers |= {"Accept-Encoding": "identity", "User-Agent": "simpledrive"}
         if request.method in ("PUT", "POST"):
             headers["Content-Length"] = "0" if content is None else str(content.size)
-        prepared = PreparedRequest()
-        prepared.method = request.method
-        prepared.body = body  # type: ignore[assignment]  # urllib3 takes any iterable of bytes
-        prepared.url = f"{self._place.origin}{path}" + (f"?{query}" if query else "")
-        prepared.headers = CaseInsensitiveDict(headers)
-        return prepared
+        return f"{path}?{query}" if query else path, headers
 
-    def _body(self, operation: str, response: Response, limit: int) -> bytes:
+    def _body(self, operation: str, response: BaseHTTPResponse, limit: int) -> bytes:
         try:
             with self.errors(operation):
-                body: bytes = response.raw.read(limit + 1, decode_content=False)
+                body: bytes = response.read(limit + 1)
         finally:
             response.close()
         if len(body) > limit:
@@ -218,5 +212,5 @@ class Client:
         return faults.fault(self._name, operation, faults.refusal(status, headers, body), self._options)
 
 
-def _is_fine(request: Request, response: Response) -> bool:
-    return 200 <= response.status_code < 300 or response.status_code in request.fine
+def _is_fine(request: Request, response: BaseHTTPResponse) -> bool:
+    return 200 <= response.status < 300 or response.status in request.fine

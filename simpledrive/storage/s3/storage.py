@@ -6,18 +6,18 @@ module checks no digests, makes no buckets, and relies on nothing that servers d
 
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
-from threading import Lock
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.storage.base import KEY, MARKER, Storage
 from simpledrive.storage.s3 import answers, parts
+from simpledrive.storage.s3.ahead import Opener
 from simpledrive.storage.s3.client import Client, Request
 from simpledrive.storage.s3.content import Tallied
 from simpledrive.storage.s3.faults import NoSuchUpload
 from simpledrive.storage.s3.options import S3Options, place_of
-from simpledrive.storage.s3.stream import Range
+from simpledrive.storage.taken import Taken
 from simpledrive.streams.source import Reader, Source
 
 PAGE = 1000
@@ -33,8 +33,8 @@ class S3Storage(Storage):
         super().__init__(name, options)
         self._options = options
         self._client = Client(name, options)
-        self._putting: set[str] = set()
-        self._lock = Lock()
+        self._opener = Opener(self._client, name)
+        self._taken = Taken(name)
 
     @property
     def where(self) -> str:
@@ -43,8 +43,9 @@ class S3Storage(Storage):
 
     def put(self, key: str, source: Source) -> None:
         path = self._path("put", key)
-        with self._alone(path):
-            if self._client.holds("put", path):
+        # Servers do not agree on If-None-Match: what they hold is asked of them, if it can be anything.
+        with self._taken.taking(key) as unused:
+            if not unused and self._client.holds("put", path):
                 raise StorageRefused(self.name, "put", "the key is in use")
             if source.size > self._options.multipart_size:
                 parts.Upload(self._client, self.name, self._options, path, source).store()
@@ -59,7 +60,7 @@ class S3Storage(Storage):
         if stop is not None and stop <= start:
             self._client.size("open", path)  # no Range header asks for nothing
             return io.BytesIO()
-        return Range(self._client, self.name, path, start, stop)
+        return self._opener.open(path, start, stop)
 
     def size(self, key: str) -> int:
         return self._client.size("size", self._path("size", key))
@@ -97,6 +98,7 @@ class S3Storage(Storage):
         return removed
 
     def close(self) -> None:
+        self._opener.close()
         self._client.close()
 
     def _store(self, path: str, source: Source) -> bool:
@@ -150,20 +152,3 @@ class S3Storage(Storage):
 
     def _is_ours(self, path: str) -> bool:
         return path == self._options.prefix + MARKER or any(self._keys([path]))
-
-    @contextmanager
-    def _alone(self, path: str) -> Iterator[None]:
-        """Refuses a second put under the same key while one is going on.
-
-        Between processes only a HEAD refuses it, an instant before: servers do not agree on If-None-Match.
-        Keys are never made twice, so that concerns the marker alone, and what was written is read afterwards.
-        """
-        with self._lock:
-            if path in self._putting:
-                raise StorageRefused(self.name, "put", "the key is in use")
-            self._putting.add(path)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._putting.discard(path)

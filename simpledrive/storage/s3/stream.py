@@ -1,8 +1,6 @@
 """An object's bytes on their way from the server."""
 
-from typing import cast
-
-from requests import Response
+from urllib3 import BaseHTTPResponse
 
 from simpledrive.errors import StorageError, StorageUnavailable
 from simpledrive.storage.s3.answers import Unreadable, extent
@@ -18,15 +16,17 @@ class Range:
 
     The first request is sent when it is made, and raises. A transfer that breaks goes on where it was by
     another request, as long as it gets further: keys are never used again, so the bytes are the same. One
-    that cannot go on raises.
+    that cannot go on raises. `obeyed` says whether the server sent a range, if it was asked for one.
     """
 
-    def __init__(self, client: Client, name: str, key: str, start: int, stop: int | None) -> None:
+    def __init__(
+        self, client: Client, name: str, key: str, start: int, stop: int | None, operation: str = "open"
+    ) -> None:
         self._client, self._name, self._key = client, name, key
         self._at, self._failures, self._closed = start, 0, False
-        self._part = self._ask("open", start, stop)
-        self._total = self._part.total
-        self._stop = self._total if stop is None else min(stop, self._total)
+        self._part = self._ask(operation, start, stop)
+        self.total, self.obeyed = self._part.total, self._part.obeyed
+        self._stop = self.total if stop is None else min(stop, self.total)
 
     def read(self, size: int, /) -> bytes:
         if self._closed:
@@ -53,7 +53,11 @@ class Range:
             raise error
         self._part.close()
         self._part = self._ask("read", self._at, self._stop)
-        if self._part.total != self._total:
+        self.check_total(self._part.total)
+
+    def check_total(self, total: int) -> None:
+        """Raises if the object's size is another one: then it is not the same object."""
+        if total != self.total:
             raise StorageUnavailable(self._name, "read", "the object has another size than before")
 
     def _ask(self, operation: str, start: int, stop: int | None) -> "_Part":
@@ -70,13 +74,14 @@ class _Part:
     A server that does not know ranges sends the object from its beginning, which is then skipped.
     """
 
-    def __init__(self, client: Client, response: Response, start: int) -> None:
+    def __init__(self, client: Client, response: BaseHTTPResponse, start: int) -> None:
         self._client, self._response = client, response
-        if response.status_code == 416:  # from behind the end, where nothing is
+        if response.status == 416:  # from behind the end, where nothing is
             response.close()
-            self.total = 0
+            self.total, self.obeyed = 0, True
             return
-        first, self.total = extent(response.status_code, response.headers)
+        self.obeyed = "Content-Range" in response.headers
+        first, self.total = extent(response.status, response.headers)
         if first > start:
             raise Unreadable("the server sends another range than it was asked for")
         left = start - first
@@ -85,7 +90,7 @@ class _Part:
 
     def read(self, size: int) -> bytes:
         with self._client.errors("read"):
-            return cast(bytes, self._response.raw.read(size, decode_content=False))
+            return self._response.read(size)
 
     def close(self) -> None:
         self._response.close()

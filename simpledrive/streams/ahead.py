@@ -1,0 +1,68 @@
+"""Reading ahead, so that where bytes come from and where they go work at the same time."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from queue import Queue
+from threading import Event, Thread
+
+from simpledrive.streams.source import BLOCK, Closing, Reader, Source
+
+BLOCKS_AHEAD = 2
+WORTH_A_THREAD = 4 * BLOCK
+"""Bytes from which on it pays to begin a thread."""
+
+
+@contextmanager
+def blocks_of(source: Source) -> Iterator[Callable[[], bytes]]:
+    """What hands over a source block by block, b"" at the end; a large one is read and verified ahead.
+
+    What the source raises passes through untouched.
+    """
+    if source.size < WORTH_A_THREAD:
+        with source.open() as reader:
+            yield partial(reader.read, BLOCK)
+    else:
+        with ReadAhead(source.open()) as ahead:
+            yield ahead.read
+
+
+class ReadAhead(Closing):
+    """What another reader reads, in its blocks, up to three of which are read before they are asked for.
+
+    A thread of its own reads, and nobody else may meanwhile. What the reader raises is raised here, the same
+    error, behind the blocks before it. Closing waits for a read that is going on, and then closes the reader.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._blocks: Queue[bytes | BaseException] = Queue(BLOCKS_AHEAD)
+        self._closed = Event()
+        self._thread = Thread(target=self._read_all, name="read-ahead", daemon=True)
+        self._thread.start()
+
+    def read(self) -> bytes:
+        """The next block; b"" at the end. Not to be called behind the end or an error."""
+        block = self._blocks.get()
+        if isinstance(block, BaseException):
+            raise block
+        return block
+
+    def close(self) -> None:
+        self._closed.set()
+        while self._thread.is_alive():
+            while not self._blocks.empty():  # so that the thread is not kept waiting for room
+                self._blocks.get_nowait()
+            self._thread.join(0.01)
+        self._reader.close()
+
+    def _read_all(self) -> None:
+        while not self._closed.is_set():
+            try:
+                block = self._reader.read(BLOCK)
+            except BaseException as error:  # noqa: BLE001 (`read` raises it)
+                self._blocks.put(error)
+                return
+            self._blocks.put(block)
+            if not block:
+                return
