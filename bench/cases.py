@@ -1,10 +1,10 @@
 """What is measured: families of cases that share their servers and their contents."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from figures import Figures, Verb
 from floors import Floor
@@ -13,6 +13,7 @@ from servers import FileServer
 from slow import Trickle
 
 Target = FileServer | Floor
+T = TypeVar("T")
 KEPT_BYTES = 16 << 20
 CONCURRENCIES = (1, 16)
 WARMING = 0.3
@@ -22,23 +23,38 @@ UNANSWERED = 5.0
 
 @dataclass(frozen=True)
 class Case:
-    """One line of questions to every target. `measure(target, round)` is None where it does not apply."""
+    """One line of questions to every target. `measure(target, round)` is None where it does not apply.
+
+    `against` is what a target is compared with, by name, if each has its own.
+    """
 
     name: str
     unit: str
-    measure: Callable[[Target, int], Figures | None]
+    measure: Callable[[Any, int], Figures | None]
+    against: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
 
 
 class Family(Protocol):
     """Cases that are measured on the same servers, each started fresh."""
 
-    def prepare(self, target: Target) -> None:
+    def prepare(self, target: Any) -> None:
         """Looks, untimed, whether it answers with what it was given, and stores what is to be fetched."""
 
     def cases(self) -> Iterator[Case]: ...
 
+    def order(self, targets: list[Any], number: int) -> list[Any]:
+        """The targets as they take their turns in a round."""
 
-class Json:
+
+class OverHttp:
+    """What is asked of servers: who is first moves on by one each round."""
+
+    def order(self, targets: list[T], number: int) -> list[T]:
+        turn = number % len(targets)
+        return targets[turn:] + targets[:turn]
+
+
+class Json(OverHttp):
     """Small bodies: the drive's documents, the same bytes raw elsewhere. Every store is of new bytes."""
 
     def __init__(self, size: int, label: str, seconds: float) -> None:
@@ -61,7 +77,7 @@ class Json:
     def _measure(self, verb: Verb, concurrency: int) -> Callable[[Target, int], Figures | None]:
         def measured(target: Target, number: int) -> Figures | None:
             if verb == "store":
-                _settle()
+                settle()
             tag = f"r{number}c{concurrency}"
             return target.rate(verb, self.payload, tag, self.kept, concurrency, self.seconds)
 
@@ -94,7 +110,7 @@ class Slow(Json):
         return measured
 
 
-class Raw:
+class Raw(OverHttp):
     """One large body of raw bytes, stored and fetched again in each round."""
 
     def __init__(self, mib: int, folder: Path) -> None:
@@ -108,13 +124,13 @@ class Raw:
         yield Case(f"raw GET, {self.mib} MiB", "MB/s", self._get)
 
     def _put(self, target: Target, number: int) -> Figures | None:
-        _settle()
+        settle()
         return target.transfer("store", self.big, f"r{number}")
 
     def _get(self, target: Target, number: int) -> Figures | None:
         return target.transfer("fetch", self.big, f"r{number}")
 
 
-def _settle() -> None:
+def settle() -> None:
     """What one target left in the page cache is not to be written in the next one's time."""
     os.sync()

@@ -6,9 +6,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Protocol, Self
 
 PATIENCE = 30.0
 INTERVAL, SETTLED = 0.01, 0.3
@@ -22,15 +22,23 @@ def free_port() -> int:
 
 
 class Child:
-    """A server that we started, with all below it. What it prints goes to `log`."""
+    """A server that we started, with all below it: as `user`, if given. What it prints goes to `log`."""
 
-    def __init__(self, command: list[str], environ: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, command: list[str], environ: dict[str, str], folder: Path, user: Mapping[str, Any] | None = None
+    ) -> None:
         self.log = folder / "server.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with self.log.open("ab") as log:
             # In an empty folder of its own, so that nobody's .env or TOML file changes what is measured.
             self._process = subprocess.Popen(
-                command, cwd=folder, env=inherited | environ, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=folder,
+                env=inherited | environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **(user or {}),
             )
 
     def wait_until(self, answers: Callable[[], object]) -> None:
@@ -73,13 +81,19 @@ class Child:
             self._process.wait(10)
 
 
+class Tree(Protocol):
+    """A process and those that it forked."""
+
+    def tree(self) -> list[int]: ...
+
+
 class Meter:
     """Around a case: the CPU seconds that a process tree used, and the most memory that it held at once.
 
     Memory is the sum of the processes' RSS, looked at every 10 ms: what two of them share counts twice.
     """
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Tree) -> None:
         self._pids = child.tree()
         self.cpu_seconds, self.peak = 0.0, 0
         self._done = threading.Event()

@@ -27,17 +27,16 @@ machine and this moment. local and database are the drive, by the home of its bl
 this machine without a server; bare and nginx serve files and promise nothing. answered is the share of
 requests that had a good answer, in the worst round. CPU is that of all of a server's processes, a request or
 a transfer. MiB over idle is the most that they held in any round over what they held when started. client is
-how busy the client was: from 80% on (marked !) it limits the figure.
+how busy the client was: from 80% on (marked !) it limits the figure. In the cases of storages each row is
+the storage of a place, beside rclone at the same place.
 """
 
 
 def table(case: Case, rounds: Rounds, references: Sequence[str]) -> str:
     """The case as a Markdown table: a line a target, a column of ratios a reference that was measured."""
-    references = [name for name in references if name in rounds]
-    ratios = {name: [ratio(ours, rounds[other]) for other in references] for name, ours in rounds.items()}
-    columns = dict(_columns(case, rounds)) | {
-        f"/ {other}": ["" if name == other else _ratio(ratios[name][at]) for name in rounds]
-        for at, other in enumerate(references)
+    columns = {head: cells for head, cells in _columns(case, rounds) if any(cells)} | {
+        head: [_ratio(ratio(rounds[name], rounds[others[name]])) if name in others else "" for name in rounds]
+        for head, others in _compared(case, rounds, references).items()
     }
     first = [case.name, *rounds]
     widths = [max(map(len, first)), *(max(map(len, [head, *cells])) for head, cells in columns.items())]
@@ -47,6 +46,15 @@ def table(case: Case, rounds: Rounds, references: Sequence[str]) -> str:
     failed = sum(each.failed for ours in rounds.values() for each in ours)
     warning = f"\n{failed} requests failed.\n" if failed else ""
     return "\n".join(rows) + "\n" + warning
+
+
+def _compared(case: Case, rounds: Rounds, references: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Under each column's head, which target is compared with which."""
+    if case.against:
+        pairs = {ours: other for ours, other in case.against.items() if {ours, other} <= rounds.keys()}
+        return {"/ rclone": pairs} if pairs else {}
+    there = [other for other in references if other in rounds]
+    return {f"/ {other}": {name: other for name in rounds if name != other} for other in there}
 
 
 def _columns(case: Case, rounds: Rounds) -> Iterator[tuple[str, list[str]]]:
@@ -61,7 +69,8 @@ def _columns(case: Case, rounds: Rounds) -> Iterator[tuple[str, list[str]]]:
     else:
         yield "p50 ms", medians(lambda each: each.p50_ms)
         yield "p99 ms", medians(lambda each: each.p99_ms)
-        yield "answered", [f"{min(each.answered for each in ours):.1%}" for ours in rounds.values()]
+        if case.unit == "requests/s":
+            yield "answered", [f"{min(each.answered for each in ours):.1%}" for ours in rounds.values()]
         yield "CPU ms", medians(lambda each: 1e3 * each.cpu_seconds / each.requests)
     yield "MiB over idle", [_most(ours) for ours in rounds.values()]
     yield "client", [_busy(ours) for ours in rounds.values()]
@@ -109,7 +118,7 @@ def document(
             {
                 "name": case.name,
                 "unit": case.unit,
-                "ratios": dict(_ratios(rounds, references)),
+                "ratios": dict(_ratios(case, rounds, references)),
                 "rounds": {name: [asdict(each) for each in ours] for name, ours in rounds.items()},
             }
             for case, rounds in results.items()
@@ -125,11 +134,10 @@ def save(found: dict[str, object], folder: Path) -> Path:
     return path
 
 
-def _ratios(rounds: Rounds, references: Sequence[str]) -> Iterator[tuple[str, float | None]]:
-    for name, ours in rounds.items():
-        for other in references:
-            if other in rounds and other != name:
-                yield f"{name} / {other}", ratio(ours, rounds[other])
+def _ratios(case: Case, rounds: Rounds, references: Sequence[str]) -> Iterator[tuple[str, float | None]]:
+    for others in _compared(case, rounds, references).values():
+        for name, other in others.items():
+            yield f"{name} / {other}", ratio(rounds[name], rounds[other])
 
 
 def _machine(folder: Path) -> dict[str, object]:

@@ -12,16 +12,21 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import report
 from cases import Case, Family, Json, Raw, Slow, Target
 from floors import Floor
+from places import PLACES
 from servers import Bare, Drive, Nginx
+from storages import Storages, copies
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
 HOMES = ("local", "database")
+USUAL_PLACES = ["local", "database", "s3", "proftpd", "vsftpd"]
+PASSABLE = 0o711
+"""Some servers become another user, who has to get to his own folder."""
 REFERENCES: dict[str, Callable[[], Target]] = {
     "plain": lambda: Floor("plain", durable=False),
     "durable": lambda: Floor("durable", durable=True),
@@ -33,6 +38,7 @@ FAMILIES: dict[str, Callable[[argparse.Namespace, Path], Family]] = {
     "json-1m": lambda options, folder: Json(1 << 20, "1 MiB", options.seconds),
     "raw": lambda options, folder: Raw(options.mib, folder),
     "slow": lambda options, folder: Slow(1 << 10, "1 KiB", options.seconds),
+    "storages": Storages,
 }
 
 
@@ -40,8 +46,8 @@ def main() -> None:
     options = parse(sys.argv[1:])
     results: dict[Case, report.Rounds] = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
+        Path(folder).chmod(PASSABLE)
         for name in options.cases:
-            note(f"{name}: starting {', '.join([*options.homes, *options.references])}")
             measured = measure(name, options, Path(folder))
             for case, rounds in measured.items():
                 print(report.table(case, rounds, options.references), flush=True)
@@ -54,22 +60,23 @@ def main() -> None:
 
 def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[Case, report.Rounds]:
     """One family of cases on servers of their own, which are gone afterwards with all that they stored."""
-    targets: list[Target] = [Drive(home) for home in options.homes]
-    targets += [REFERENCES[reference]() for reference in options.references]
+    targets = targets_of(name, options)
+    note(f"{name}: starting {', '.join(target.name for target in targets)}")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        folder.chmod(PASSABLE)
         family = FAMILIES[name](options, folder)
         for target in targets:
-            (folder / target.name).mkdir()
-            target.start(folder / target.name)
+            own = folder / target.name.replace(" ", "-")
+            own.mkdir()
+            target.start(own)
             stack.callback(target.stop)
             telling(target, partial(family.prepare, target))
         cases = list(family.cases())
         results: dict[Case, report.Rounds] = {case: {} for case in cases}
         for number in range(options.rounds):
-            turn = number % len(targets)
             for case in cases:
-                for target in targets[turn:] + targets[:turn]:
+                for target in family.order(targets, number):
                     figures = telling(target, partial(case.measure, target, number))
                     if figures is not None:
                         results[case].setdefault(target.name, []).append(figures)
@@ -80,6 +87,14 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[Case, 
     }
 
 
+def targets_of(name: str, options: argparse.Namespace) -> list[Any]:
+    """What a family is measured on."""
+    if name == "storages":
+        return copies(options.places, note)
+    targets: list[Target] = [Drive(home) for home in options.homes]
+    return targets + [REFERENCES[reference]() for reference in options.references]
+
+
 def parse(arguments: list[str]) -> argparse.Namespace:
     """The options. --quick is other defaults: for a look, and not for a record."""
     there = [name for name in REFERENCES if name != "nginx" or Nginx.program()]
@@ -88,17 +103,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cases", choices=FAMILIES, default=[*FAMILIES], help=", ".join(FAMILIES), **some)
     parser.add_argument("--homes", choices=HOMES, default=[*HOMES], help=", ".join(HOMES), **some)
     parser.add_argument("--references", choices=REFERENCES, default=there, help=", ".join(there), **some)
+    parser.add_argument("--places", choices=PLACES, default=USUAL_PLACES, help=", ".join(PLACES), **some)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of load, a JSON case and round")
-    parser.add_argument("--mib", type=int, default=256, help="size of the raw cases")
+    parser.add_argument("--mib", type=int, default=256, help="size of a large file")
+    parser.add_argument("--objects", type=int, default=2000, help="how many small files the storages get")
     parser.add_argument("--folder", help="where data lies meanwhile; else the system's folder for such")
-    parser.add_argument("--quick", action="store_true", help="one round of 0.3 s and 64 MiB: a look")
+    parser.add_argument("--quick", action="store_true", help="one round of 0.3 s, 64 MiB, 200 files: a look")
     if "--quick" in arguments:
-        parser.set_defaults(rounds=1, seconds=0.3, mib=64)
+        parser.set_defaults(rounds=1, seconds=0.3, mib=64, objects=200)
     return parser.parse_args(arguments)
 
 
-def telling(target: Target, step: Callable[[], T]) -> T:
+def telling(target: Any, step: Callable[[], T]) -> T:
     """The step's result; if it fails, with the end of the target's log, which is gone afterwards."""
     try:
         return step()

@@ -154,7 +154,7 @@ def test_cleaning_removes_what_the_dead_left_by_the_age_in_its_name(storage: Sto
 def test_a_claim_is_told_of_until_it_is_so_old_that_its_holder_is_dead(
     storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ftp_storage, "CLAIM_PAUSES", (0.01,))
+    monkeypatch.setattr(objects, "CLAIM_PAUSES", (0.01,))
     put(storage, b"abc")
     claim = folder / "tmp" / f"{MARKER}.claim"
     claim.mkdir()

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,12 @@ from simpledrive.errors import (
     TruncatedBody,
 )
 from simpledrive.streams import pieces
+from simpledrive.streams.ahead import WORTH_A_THREAD, ReadAhead, blocks_of
 from simpledrive.streams.pieces import LEAF, SUM_BYTES, Pieces, Summing
 from simpledrive.streams.source import BLOCK, Source, VerifyingReader, drain
 from simpledrive.streams.staging import Incoming, Staging
-from tests.sources import Portions, Raising, content, read_whole, source_of
+from tests.servers import wait_for
+from tests.sources import Gate, Portions, Raising, content, read_whole, source_of
 from tests.test_local_storage import no_room_for
 
 
@@ -301,3 +304,43 @@ def test_cleaning_touches_nothing_that_is_not_ours(tmp_path: Path) -> None:
     assert Staging(tmp_path).clean() == 1
     assert foreign.exists()
     assert not dead.exists()
+
+
+# reading ahead
+
+
+@pytest.mark.parametrize("size", [0, 5, WORTH_A_THREAD - 1, WORTH_A_THREAD, WORTH_A_THREAD + 5])
+def test_a_source_is_handed_over_block_by_block(size: int) -> None:
+    with blocks_of(source_of(content(size))) as next_block:
+        assert b"".join(iter(next_block, b"")) == content(size)
+
+
+def test_reading_ahead_stops_two_blocks_further_on() -> None:
+    reader = io.BytesIO(content(9 * BLOCK))
+    with ReadAhead(reader) as ahead:
+        assert ahead.read() == content(9 * BLOCK)[:BLOCK]
+        wait_for(lambda: reader.tell() == 4 * BLOCK, "the blocks that fit")
+    assert reader.closed
+    assert not any(thread.name == "read-ahead" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("error", [OSError("no"), KeyboardInterrupt()])
+def test_what_a_reader_raises_comes_behind_the_blocks_before_it(error: BaseException) -> None:
+    data = content(2 * BLOCK)
+    with ReadAhead(Raising(data, 2 * BLOCK, error)) as ahead:
+        assert ahead.read() + ahead.read() == data
+        with pytest.raises(type(error)) as caught:
+            ahead.read()
+    assert caught.value is error
+
+
+def test_closing_waits_for_the_read_that_goes_on() -> None:
+    gate = Gate(content(9 * BLOCK), BLOCK)
+    ahead = ReadAhead(gate)
+    assert gate.reached.wait(30)
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    assert not gate.closed
+    gate.opened.set()
+    closing.join(30)
+    assert gate.closed

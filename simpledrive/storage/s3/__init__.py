@@ -2,9 +2,11 @@
 
 storage     the promise of storage.base, in requests
 options     what can be configured, and where a bucket is
-client      one signed request: connections, repetition, broken transfers
+client      one signed request: repetition, broken transfers
+transport   connections, and what goes over them
 content     a body on its way to the server
 stream      an object's bytes on their way from the server
+ahead       long ranges of them, by several requests at a time
 parts       storing large objects in parts
 answers     the XML that servers send and get
 faults      what a server's refusal means

@@ -1,8 +1,8 @@
 """HTTP connections to one server: those of requests' adapter, made lighter for many small objects.
 
-The adapter says how the server is connected to and whose certificates count, and keeps the connections. On
-them a request leaves in one piece, with its body if that is small, and the head of an answer is taken in one
-piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
+The adapter says how the server is connected to and whose certificates count, and its pool keeps them. On
+these connections a request leaves in one piece, with its body if that is small, and the head of an answer is
+taken in one piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
 done for 64 KiB. An answer whose head looks in any way unusual still goes that way.
 """
 
@@ -39,12 +39,12 @@ class Transport:
     """
 
     def __init__(self, origin: str, ca_bundle: Path | None) -> None:
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
+        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
         verify = str(ca_bundle) if ca_bundle else True
         anything = PreparedRequest()
         anything.method, anything.url, anything.headers = "GET", f"{origin}/", CaseInsensitiveDict()
-        self._pool = cast(HTTPConnectionPool, self._adapter.get_connection_with_tls_context(anything, verify))
-        self._adapter.cert_verify(self._pool, origin, verify, None)  # type: ignore[no-untyped-call]
+        self._pool = cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(anything, verify))
+        adapter.cert_verify(self._pool, origin, verify, None)  # type: ignore[no-untyped-call]
         self._pool.ConnectionCls = TlsConnection if origin.startswith("https:") else PlainConnection
 
     def send(
@@ -73,7 +73,7 @@ class Transport:
         )
 
     def close(self) -> None:
-        self._adapter.close()
+        self._pool.close()
 
 
 class PlainConnection(HTTPConnection):
