@@ -1,8 +1,8 @@
 """HTTP connections to one server: those of requests' adapter, made lighter for many small objects.
 
-The adapter says how the server is connected to and whose certificates count, and its pool keeps them. On
-these connections a request leaves in one piece, with its body if that is small, and the head of an answer is
-taken in one piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
+The adapter says how the server is connected to and whose certificates count, and its pool keeps connections.
+On these a request leaves in one piece, with its body if that is small, and the head of an answer is taken in
+one piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
 done for 64 KiB. An answer whose head looks in any way unusual still goes that way.
 """
 
