@@ -16,13 +16,13 @@ from simpledrive.storage.s3.client import Client
 from simpledrive.storage.s3.stream import Range
 from simpledrive.streams.source import BLOCK, Reader
 
-SEGMENT = 4 * BLOCK
+SEGMENT = 3 * BLOCK
 LONG = 2 * SEGMENT
 """Bytes up to which a range is one request."""
 PORTION = 256 << 10
 SEGMENTS_AHEAD = 2
 READERS_AHEAD = 4
-"""In a process. Each holds up to SEGMENTS_AHEAD and the one that is handed over: 12 MiB."""
+"""In a process. Each holds up to SEGMENTS_AHEAD and the one that is handed over: 9 MiB."""
 CASUAL = BLOCK
 """Who has read no more than this may be content with it: nothing is fetched ahead for him."""
 
