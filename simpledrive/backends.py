@@ -9,6 +9,7 @@ from simpledrive.errors import (
     BackendNotFound,
     Forbidden,
     Invalid,
+    MarkerRefused,
     ObjectMissing,
     StorageError,
     StorageRefused,
@@ -97,7 +98,7 @@ class Backends:
         found = _content(storage, len(ours) + 1)
         if found is None and self._in_use(name):
             why = "its marker is missing though bytes are recorded there: is its disk mounted?"
-            raise StorageRefused(name, "check", why)
+            raise MarkerRefused(name, "check", why)
         if found is None:
             try:
                 storage.put(
@@ -109,7 +110,7 @@ class Backends:
                     raise
             found = _content(storage, len(ours) + 1)
         if found != ours:
-            raise StorageRefused(name, "check", "its marker is that of another drive or backend")
+            raise MarkerRefused(name, "check", "its marker is that of another drive or backend")
 
     def probe(self, name: str, begin: Begin = lambda step: None) -> None:
         """Looks now whether a backend can be used: its marker, then what the storage's own probe does.

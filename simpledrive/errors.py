@@ -31,7 +31,8 @@
     └── StorageError            a storage did not do as asked; names backend and operation
         ├── ObjectMissing       the key is not there
         ├── StorageUnavailable  try again: timeout, refused connection, broken transfer
-        ├── StorageRefused      a person must act: credentials, permission, marker
+        ├── StorageRefused      a person must act: credentials, permission
+        │   └── MarkerRefused   the place is another drive's, or empty where bytes should be
         └── StorageFull         no room
 
 This module imports nothing, so that everything may import it.
@@ -185,6 +186,10 @@ class StorageUnavailable(StorageError):
 
 class StorageRefused(StorageError):
     """A person must act: credentials, permission, a foreign marker."""
+
+
+class MarkerRefused(StorageRefused):
+    """The place belongs to another drive or backend, or is empty though bytes are recorded there."""
 
 
 class StorageFull(StorageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 from flask_migrate import upgrade
 from sqlalchemy import Engine
@@ -10,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 import simpledrive
 from simpledrive import config
-from simpledrive.errors import ConfigurationError, StorageError, StorageUnavailable
+from simpledrive.errors import ConfigurationError, MarkerRefused, StorageError, StorageRefused
 from simpledrive.models import db
 
 log = logging.getLogger(__name__)
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 def prepare(settings: config.Settings) -> config.Secrets:
     """Makes missing secrets and tables, and looks at every backend's marker. Says which secrets it made.
 
-    Raises ConfigurationError where serving would scatter or lose bytes. A backend that cannot be reached is
-    logged and stops nothing: its marker is looked at again before its first use.
+    Raises ConfigurationError where serving would scatter or lose bytes, and where the default backend
+    refuses. Another one that cannot be used is logged and stops nothing: the page Backends tells it, and
+    its marker is looked at again before its first use.
     """
     secrets = config.ensure_secrets(settings)
     app = simpledrive.create_app(secrets.settings)
@@ -31,13 +33,19 @@ def prepare(settings: config.Settings) -> config.Secrets:
         except DBAPIError as error:
             raise ConfigurationError(f"The database cannot be used: {error.orig}") from error
         backends = app.extensions["simpledrive"].backends
-        for name in backends:
+        with ThreadPoolExecutor() as pool:
+            looks = {name: pool.submit(backends.check, name) for name in backends}
+        for name, look in looks.items():
             try:
-                backends.check(name)
-            except StorageUnavailable as error:
-                log.warning("%s", error)
-            except StorageError as error:
+                look.result()
+            except MarkerRefused as error:
                 raise ConfigurationError(str(error)) from error
+            except StorageRefused as error:
+                if name == backends.default:
+                    raise ConfigurationError(str(error)) from error
+                log.error("%s", error)
+            except StorageError as error:
+                log.warning("%s", error)
         backends.close()
         engine.dispose()
     return secrets

@@ -347,6 +347,9 @@ def test_s3_and_ftp_come_with_their_bucket_and_host(folder):
         "region": "us-east-1",
         "addressing": "auto",
         "prefix": "",
+        "multipart_size": 64 << 20,
+        "part_size": 16 << 20,
+        "parts_at_once": 4,
         "timeout": 30,
     }
     assert settings.backends["ftp"] == {

@@ -26,13 +26,15 @@ from simpledrive.errors import (
     StorageRefused,
     StorageUnavailable,
 )
+from simpledrive.ids import uuid7
 from simpledrive.parts import Parts
+from simpledrive.storage import claims
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.fsspec.implementations import IMPLEMENTATIONS, find
 from simpledrive.storage.fsspec.webdav import WebDav
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK
-from tests.contract import Place, StorageContract, is_there, put, read_whole
+from tests.contract import LONG_AGO, Place, StorageContract, is_there, put, read_whole, tomorrow
 from tests.drives import check, fetch, keep
 from tests.fake_objects import FAKE
 from tests.faulty_proxy import Closed, FaultyProxy, Reset, Stalled
@@ -255,15 +257,38 @@ def test_where_the_folder_disappears_nothing_is_stored(server: FsspecServer) -> 
     storage.close()
 
 
-def test_a_claim_that_a_dead_process_left_is_told(server: FsspecServer) -> None:
+def test_a_claim_that_a_dead_process_left_is_told_and_cleaned(
+    server: FsspecServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "PAUSES", (0.01,))
     config = server.config()
     storage = build("nas", config)
     storage.probe()
     (temporary,) = server.root.glob(f"{config['url'].split('/')[-2]}/*/tmp")
-    (temporary / f"{MARKER}.claim").mkdir()
-    with pytest.raises(StorageRefused, match=f"the folder {MARKER}.claim in tmp is left of a put that died"):
-        storage.put(MARKER, source_of(b"abc"))
+    claim = temporary / f"{MARKER}.claim"
+    claim.mkdir()
+    claim.chmod(0o777)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=f"the folder tmp/{MARKER}.claim is another put's"):
+            storage.put(MARKER, source_of(b"abc"))
+    assert storage.clean(tomorrow()) == 1
+    storage.put(MARKER, source_of(b"abc"))
     storage.close()
+
+
+def test_a_claim_that_was_made_by_ftp_is_cleaned_too(tmp_path: Path) -> None:
+    """A folder that was reached by FTP may be reached by SFTP from then on."""
+    storage = build("nas", {"kind": "fsspec", "url": tmp_path.as_uri()})
+    storage.probe()
+    claim = tmp_path / "tmp" / f"{new_key('ab' * 32)}.claim"
+    (claim / f"since.{uuid7().hex}").mkdir(parents=True)
+    assert storage.clean(LONG_AGO) == 0
+    assert storage.clean(tomorrow()) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_it_says_where_it_is_without_a_user(tmp_path: Path) -> None:
+    assert build("nas", {"kind": "fsspec", "url": tmp_path.as_uri()}).where == tmp_path.as_uri()
 
 
 def test_a_server_with_another_key_gets_no_login(sshd: FsspecServer, tmp_path: Path) -> None:

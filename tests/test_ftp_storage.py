@@ -23,10 +23,9 @@ from simpledrive.errors import (
     StorageUnavailable,
 )
 from simpledrive.ids import uuid7
-from simpledrive.storage import taken
+from simpledrive.storage import claims, taken
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.ftp import connections, session
-from simpledrive.storage.ftp import storage as objects
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
@@ -46,7 +45,7 @@ IN_TIME = 8
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PAUSES", (0.01, 0.02))
-    monkeypatch.setattr(objects, "CLAIM_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(claims, "PAUSES", (0.01, 0.02))
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_cleaning_removes_what_the_dead_left_by_the_age_in_its_name(storage: Sto
 def test_a_claim_is_told_of_until_it_is_so_old_that_its_holder_is_dead(
     storage: Storage, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "CLAIM_PAUSES", (0.01,))
+    monkeypatch.setattr(claims, "PAUSES", (0.01,))
     put(storage, b"abc")
     claim = folder / "tmp" / f"{MARKER}.claim"
     claim.mkdir()

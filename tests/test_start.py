@@ -8,7 +8,12 @@ import pytest
 import requests
 from flask import Flask
 
+from simpledrive.errors import ConfigurationError
+from simpledrive.start import prepare
+from tests.apps import settings_for
 from tests.servers import Server, wait_for
+from tests.strict_s3 import StrictS3
+from tests.strict_signature import Refused
 
 S3 = {"S3_BUCKET_NAME": "drive", "S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "hunter2"}
 
@@ -62,3 +67,28 @@ def test_log_level_rules_the_drives_own_log(make_app: Callable[..., Flask]) -> N
 def test_the_servers_own_sweep_is_in_the_log(make_server: Callable[..., Server]) -> None:
     server = make_server(SWEEP_INTERVAL=1)
     wait_for(lambda: "swept: " in server.output(), "the first sweep")
+
+
+def test_only_the_default_backend_keeps_the_drive_from_starting_when_it_refuses(
+    tmp_path: Path, strict_s3: StrictS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A clock that is off or a password that expired at a cold place is no reason to serve nothing at all."""
+    cold = {"backends": {"cold": strict_s3.config()}}
+    prepare(settings_for(tmp_path, **cold))
+    for refused in (Refused(403, "RequestTimeTooSkewed"), Refused(403, "QuotaExceeded")):
+        strict_s3.next.append(lambda asked, refused=refused: refused)
+        prepare(settings_for(tmp_path, **cold))
+        assert "cold: check: " in caplog.text or "cold: open: " in caplog.text
+        caplog.clear()
+    strict_s3.next.append(lambda asked: Refused(403, "RequestTimeTooSkewed"))
+    with pytest.raises(ConfigurationError, match="the clock"):
+        prepare(settings_for(tmp_path, storage_backend="cold", **cold))
+
+
+def test_a_place_of_another_drive_keeps_it_from_starting_whatever_the_default(
+    tmp_path: Path, strict_s3: StrictS3
+) -> None:
+    cold = {"backends": {"cold": strict_s3.config()}}
+    prepare(settings_for(tmp_path / "one", **cold))
+    with pytest.raises(ConfigurationError, match="its marker is that of another drive"):
+        prepare(settings_for(tmp_path / "two", **cold))

@@ -178,7 +178,9 @@ def test_a_person_looks_and_looks_again_and_the_command_says_the_same(
         assert page.url == server.url + PAGE
         assert page.locator(".card").count() == 4
         if scripts:
-            assert page.evaluate("document.activeElement.value") == "bucket", "the focus stays where it was"
+            page.wait_for_function(
+                "document.activeElement.value === 'bucket'"
+            )  # the focus stays where it was
             assert page.locator("#said").text_content() == "bucket cannot be used."
         page.get_by_role("button", name="Check all now").click()
         page.get_by_text("1 cannot be used.").wait_for()

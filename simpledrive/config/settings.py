@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     s3_ca_bundle: AnchoredPath | None = Field(
         None, description="File of certificates to trust at the S3 service; else the public ones"
     )
+    s3_multipart_size: Bytes = Field(ByteSize(64 << 20), description="Larger objects go to S3 in parts")
+    s3_part_size: Bytes = Field(ByteSize(16 << 20), description="Bytes of a part")
+    s3_parts_at_once: int = Field(4, ge=1, description="Parts of one object that are on their way together")
     s3_timeout: int = Field(30, ge=1, le=3600, description="Seconds that the S3 service may be silent")
     s3_bucket_name: str | None = Field(None, description="S3 bucket; naming one makes the backend `s3`")
 

@@ -60,6 +60,7 @@ TABLE: dict[type[Exception], Problem] = {
     errors.StorageUnavailable: Problem(503, "storage-unavailable", "The backend cannot be reached"),
     errors.StorageFull: Problem(507, "storage-full", "The backend is full"),
     errors.StorageRefused: Problem(502, "storage-refused", "The backend refuses"),
+    errors.MarkerRefused: Problem(502, "storage-refused", "The backend refuses"),
     errors.ObjectMissing: Problem(500, "integrity-fault", "The bytes of this blob are gone or altered"),
     CSRFError: Problem(400, "form-expired", "The form is no longer valid"),
 }

@@ -118,7 +118,7 @@ class _Operation:
             self.seconds += time.perf_counter() - began
 
     def failed(self, error: BaseException) -> None:
-        self._outcome = OUTCOMES.get(type(error), "error")
+        self._outcome = next((OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES), "error")
 
     def end(self) -> None:
         self._observe(
@@ -139,7 +139,8 @@ class _MeasuredReader:
         except BaseException as error:
             operation.failed(error)
             raise
-        operation.seconds += time.perf_counter() - began
+        finally:
+            operation.seconds += time.perf_counter() - began
         operation.read += len(data)
         return data
 

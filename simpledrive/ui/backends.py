@@ -19,7 +19,7 @@ from simpledrive.usage import NONE, Counts, Usage
 
 blueprint = Blueprint("backends", __name__, url_prefix="/backends")
 
-KINDS = {"local": "Disk", "database": "Database", "s3": "S3", "ftp": "FTP"}
+KINDS = {"local": "Disk", "database": "Database", "s3": "S3", "ftp": "FTP", "fsspec": "Remote files"}
 """How pages call the kinds of storage; others by their own name."""
 
 

@@ -111,11 +111,11 @@ class Filesystem(ABC):
             self.fs.mkdir(folder, create_parents=False, **self.limit)
         except FileExistsError:
             return False
-        except Exception:
-            # Not all servers say why not.
-            if not self.has_folder(folder):
-                raise
-            return False
+        except Exception:  # noqa: BLE001 (implementations raise whatever they like)
+            # Not all servers say why not. If it was there and has been removed since, that is no reason.
+            if self.has_folder(folder):
+                return False
+            self.fs.mkdir(folder, create_parents=False, **self.limit)
         return True
 
     def remove_folder(self, folder: str) -> bool:

@@ -44,6 +44,11 @@ class FsspecOptions(Options):
         return find(self._address.scheme)
 
     @property
+    def where(self) -> str:
+        """The URL without its user."""
+        return self._address._replace(netloc=self._address.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def base(self) -> str:
         return self.implementation.base(self._address)
 

@@ -7,27 +7,27 @@ server. This module checks no digests, and knows no implementation.
 
 import posixpath
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.ids import uuid7
+from simpledrive.storage import claims
 from simpledrive.storage.base import KEY, MARKER, Storage, made_at
 from simpledrive.storage.fsspec.faults import is_timeout
 from simpledrive.storage.fsspec.filesystem import Filesystem
 from simpledrive.storage.fsspec.filesystems import Filesystems
 from simpledrive.storage.fsspec.options import FsspecOptions
 from simpledrive.storage.fsspec.reading import Range
+from simpledrive.storage.taken import Taken
 from simpledrive.streams.source import Reader, Source
 
 FOLDER = re.compile(r"[0-9a-f]{2}")
 PART = re.compile(r"part\.[0-9a-f]{32}")
-CLAIM = re.compile(KEY.pattern + r"\.claim")
-CLAIM_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
-Removal = Callable[[Filesystem], bool]
+Removal = Callable[[Filesystem], object]
 
 
 class FsspecStorage(Storage):
@@ -38,19 +38,25 @@ class FsspecStorage(Storage):
 
     def __init__(self, name: str, options: FsspecOptions) -> None:
         super().__init__(name, options)
-        self._base = options.base
+        self._base, self._where = options.base, options.where
         self._publishes_whole = options.implementation.publishes_whole
         self._filesystems = Filesystems(name, options)
+        self._lease = claims.lease(options.timeout)
+        self._taken = Taken(name)
         self._made: set[str] = set()
         self._seen = False
 
+    @property
+    def where(self) -> str:
+        return self._where
+
     def put(self, key: str, source: Source) -> None:
         path = self._path("put", key)
-        with source.open() as reader:
+        with self._taken.taking(key) as unused, source.open() as reader:
             if self._publishes_whole:
                 self._put_at_once(path, source.size, reader)
             else:
-                self._put_and_rename(path, source.size, reader)
+                self._put_and_rename(path, source.size, reader, unused)
         self._seen = True
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> Range:
@@ -77,10 +83,10 @@ class FsspecStorage(Storage):
     def clean(self, before: datetime) -> int:
         # How old they are is in their names, by our own clock.
         parts = [name for name in self._names("clean", "tmp", PART) if made_at(name) < before]
-        claims = [name for name in self._names("clean", "tmp", CLAIM) if made_at(name) < before]
+        left = self._names("clean", "tmp", claims.CLAIM)
         work = [_removal(self._at(f"tmp/{name}")) for name in parts]
-        work += [_folder_removal(self._at(f"tmp/{name}")) for name in claims]
-        return sum(self._filesystems.ask("clean", removal) for removal in work)
+        work += [partial(claims.expire, claim=self._at(f"tmp/{name}"), before=before) for name in left]
+        return sum(bool(self._filesystems.ask("clean", removal)) for removal in work)
 
     def close(self) -> None:
         self._filesystems.close()
@@ -96,8 +102,7 @@ class FsspecStorage(Storage):
 
     def _put_at_once(self, path: str, size: int, reader: Reader) -> None:
         with self._filesystems.using("put") as filesystem:
-            if filesystem.size(path) is not None:
-                raise FileExistsError
+            self._refuse_if_there(filesystem, path)
         self._write(filesystem, path, size, reader)
         with self._filesystems.using("put", filesystem):
             try:
@@ -106,7 +111,7 @@ class FsspecStorage(Storage):
                 filesystem.remove(path)
                 raise
 
-    def _put_and_rename(self, path: str, size: int, reader: Reader) -> None:
+    def _put_and_rename(self, path: str, size: int, reader: Reader, unused: bool) -> None:
         part = self._at(f"tmp/part.{uuid7().hex}")
         undo = [_removal(part)]
         filesystem = self._filesystems.ask("put", lambda filesystem: self._prepare(filesystem, path))
@@ -114,7 +119,10 @@ class FsspecStorage(Storage):
             self._write(filesystem, part, size, reader)
             with self._filesystems.using("put", filesystem):
                 self._check_size(filesystem, part, size)
-                self._publish(filesystem, part, path, undo)
+                if unused:
+                    filesystem.rename(part, path)
+                else:
+                    self._publish(filesystem, part, path, undo)
         except BaseException as error:
             self._made.clear()
             # A server that says nothing would be waited for a second time: `clean` is there for it.
@@ -148,29 +156,18 @@ class FsspecStorage(Storage):
         may look whether the key is in use, and rename if it is not.
         """
         claim = self._at(f"tmp/{posixpath.basename(path)}.claim")
-        self._claim(filesystem, claim, path)
-        undo.append(_folder_removal(claim))
+        look = partial(self._refuse_if_there, filesystem, path)
+        if not claims.wait_for(filesystem, claim, self._lease, look):
+            said = f"tmp/{posixpath.basename(claim)}"
+            raise StorageUnavailable(self.name, "put", claims.told(said, self._lease))
+        undo.append(partial(claims.give_up, claim=claim))
+        look()
+        filesystem.rename(part, path)
+        claims.give_up(filesystem, claim)
+
+    def _refuse_if_there(self, filesystem: Filesystem, path: str) -> None:
         if filesystem.size(path) is not None:
             raise FileExistsError
-        filesystem.rename(part, path)
-        filesystem.remove_folder(claim)
-
-    def _claim(self, filesystem: Filesystem, claim: str, path: str) -> None:
-        for pause in (*CLAIM_PAUSES, None):
-            try:
-                if filesystem.make_folder(claim):
-                    return
-            except Exception:
-                # Who held the claim may have let go of it meanwhile: then the server's refusal says nothing.
-                if pause is None:
-                    raise
-            if filesystem.size(path) is not None:
-                raise FileExistsError
-            time.sleep(pause or 0)
-        why = (
-            f"the folder {posixpath.basename(claim)} in tmp is left of a put that died, and is to be removed"
-        )
-        raise StorageRefused(self.name, "put", why)
 
     def _take_back(self, undo: list[Removal]) -> None:
         for step in reversed(undo):
@@ -233,10 +230,6 @@ class _Observed:
 
 def _removal(path: str) -> Removal:
     return lambda filesystem: filesystem.remove(path)
-
-
-def _folder_removal(folder: str) -> Removal:
-    return lambda filesystem: filesystem.remove_folder(folder)
 
 
 def _make_whole(filesystem: Filesystem, folder: str) -> None:

@@ -2,7 +2,6 @@
 
 storage      the promise of storage.base, in questions to the server
 reading      an object's bytes on their way from the server
-claims       one put at a time under a key that may be in use
 options      what can be configured
 connections  sessions: begun, kept, and asked a second time
 session      one connection, and what each reply to it means

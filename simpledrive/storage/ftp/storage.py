@@ -8,16 +8,15 @@ back is up to the server. A truncated file is acknowledged like a whole one, so 
 
 import posixpath
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.ids import uuid7
+from simpledrive.storage import claims
 from simpledrive.storage.base import KEY, MARKER, Storage, made_at
-from simpledrive.storage.ftp import claims
 from simpledrive.storage.ftp.connections import Connections
 from simpledrive.storage.ftp.faults import storage_errors
 from simpledrive.storage.ftp.options import FtpOptions
@@ -29,10 +28,6 @@ from simpledrive.streams.source import Source
 
 FOLDER = re.compile(r"[0-9a-f]{2}")
 PART = re.compile(r"part\.[0-9a-f]{32}")
-CLAIM_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-SLOWEST_STEPS = 20
-"""Times the timeout: no put that lives holds a claim for longer."""
-CLOCKS_APART = timedelta(minutes=10)
 
 Undo = Callable[[Session], object]
 
@@ -48,7 +43,7 @@ class FtpStorage(Storage):
         self._options = options
         self._connections = Connections(options.server())
         self._errors = partial(storage_errors, name, options.timeout)
-        self._lease = CLOCKS_APART + timedelta(seconds=SLOWEST_STEPS * options.timeout)
+        self._lease = claims.lease(options.timeout)
         self._taken = Taken(name)
         self._seen = False
 
@@ -146,22 +141,11 @@ class FtpStorage(Storage):
 
         Who has the claim may look whether the key is in use, and rename if it is not.
         """
-        claim = _claim_of(path)
-        self._wait_for(session, claim, path)
+        claim, look = _claim_of(path), partial(self._refuse_if_there, session, path)
+        if not claims.wait_for(session, claim, self._lease, look):
+            raise StorageUnavailable(self.name, "put", claims.told(claim, self._lease))
         undo.append(partial(claims.give_up, claim=claim))
         self._refuse_if_there(session, path)
-
-    def _wait_for(self, session: Session, claim: str, path: str) -> None:
-        for pause in CLAIM_PAUSES:
-            if claims.take(session, claim):
-                return
-            self._refuse_if_there(session, path)
-            time.sleep(pause)
-        if claims.expire(session, claim, datetime.now(UTC) - self._lease) and claims.take(session, claim):
-            return
-        minutes = round(self._lease / timedelta(minutes=1))
-        why = f"the folder {claim} is another put's: if that died, it is removed after {minutes} minutes"
-        raise StorageUnavailable(self.name, "put", why)
 
     def _refuse_if_there(self, session: Session, path: str) -> None:
         if session.glance(path) is not None:

@@ -27,19 +27,21 @@ CASUAL = BLOCK
 """Who has read no more than this may be content with it: nothing is fetched ahead for him."""
 
 
+_PERMITS = BoundedSemaphore(READERS_AHEAD)
+
+
 class Opener:
     """Makes the readers of one bucket's objects. Safe from several threads."""
 
     def __init__(self, client: Client, name: str) -> None:
         self._range = partial(Range, client, name)
-        self._permits = BoundedSemaphore(READERS_AHEAD)
         self._pool = ThreadPoolExecutor(READERS_AHEAD * SEGMENTS_AHEAD, "s3-ahead")
 
     def open(self, path: str, start: int, stop: int | None) -> Reader:
         """A reader of what there is of bytes [start, stop), which are some. Raises ObjectMissing."""
         if stop is not None and stop - start <= LONG:
             return self._range(path, start, stop)
-        if not self._permits.acquire(blocking=False):
+        if not _PERMITS.acquire(blocking=False):
             return self._range(path, start, stop)
         reader: Reader | None = None
         try:
@@ -51,11 +53,11 @@ class Opener:
                 first.close()
                 return self._range(path, start, stop)
             ranges = partial(self._range, path, operation="read")
-            reader = _Segments(first, ranges, self._pool, start + SEGMENT, end, self._permits.release)
+            reader = _Segments(first, ranges, self._pool, start + SEGMENT, end, _PERMITS.release)
             return reader
         finally:
             if reader is None:
-                self._permits.release()
+                _PERMITS.release()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from requests import RequestException
 from urllib3 import BaseHTTPResponse, Timeout
 from urllib3.exceptions import HTTPError
 
@@ -94,7 +93,7 @@ class Client:
         """Makes storage errors of what the HTTP client and the system raise."""
         try:
             yield
-        except (RequestException, HTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:
             raise faults.broken(self._name, operation, error, self._options) from error
 
     def _persistently(self, attempt: Callable[[], T]) -> T:

@@ -43,8 +43,8 @@ class Refusal:
 
     def __str__(self) -> str:
         said = " ".join(filter(None, [str(self.status), self.code]))
-        message = f": {self.message}" if self.message else ""
-        return f"{said}{message}" + (f"; request {self.request_id}" if self.request_id else "")
+        request = f", request {self.request_id}" if self.request_id else ""
+        return f"{said}{request}" + (f": {self.message}" if self.message else "")
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -140,8 +140,9 @@ def _clock(refused: Refusal) -> str:
 
 
 def _region(refused: Refusal, options: S3Options) -> str:
-    if refused.region and refused.region != options.region:
-        return f"the bucket is in the region '{refused.region}', not '{options.region}': correct region"
+    region = _without_secrets(refused.region, options)
+    if region and region != options.region:
+        return f"the bucket is in the region '{region}', not '{options.region}': correct region"
     return f"the bucket is elsewhere: correct region, now '{options.region}', or endpoint_url"
 
 

@@ -191,4 +191,5 @@ def place_of(options: S3Options) -> Place:
 
 
 def _address(options: S3Options) -> SplitResult:
-    return urlsplit(options.endpoint_url or f"https://s3.{options.region}.amazonaws.com")
+    china = ".cn" if options.region.startswith("cn-") else ""
+    return urlsplit(options.endpoint_url or f"https://s3.{options.region}.amazonaws.com{china}")
