@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 
 from simpledrive.storage.s3.client import Client
 from simpledrive.storage.s3.stream import Range
@@ -63,6 +63,22 @@ class Opener:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
+class _Last:
+    """Calls `then` when `count` futures have ended; at once for none."""
+
+    def __init__(self, count: int, then: Callable[[], None]) -> None:
+        self._left, self._then, self._lock = count, then, Lock()
+        if not count:
+            then()
+
+    def __call__(self, _future: Future[deque[bytes]]) -> None:
+        with self._lock:
+            self._left -= 1
+            over = not self._left
+        if over:
+            self._then()
+
+
 class _Segments:
     """Reads `first`, and behind it bytes [at, end) by `ranges`, in segments that `pool` fetches."""
 
@@ -93,10 +109,14 @@ class _Segments:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            for future in self._ahead:
-                future.cancel()
-            self._first.close()
-            self._when_closed()
+            try:
+                self._first.close()
+            finally:
+                # Who has a permit finds a thread: it is given back when the last fetch has ended, too.
+                going = [future for future in self._ahead if not future.cancel()]
+                over = _Last(len(going), self._when_closed)
+                for future in going:
+                    future.add_done_callback(over)
 
     def _next(self, size: int) -> bytes:
         """Of the segments behind the first."""
