@@ -4,9 +4,11 @@ It understands as much FTP as it takes to know which reply belongs to which comm
 connections (PASV) through itself. Nothing is broken as long as nothing is set.
 """
 
+import fcntl
 import re
 import socket
 import struct
+import termios
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -194,6 +196,9 @@ class FaultyFtp:
             while source.recv(1 << 16):  # the client is to notice nothing
                 pass
         else:
+            # A reset takes along what is still on its way: how much would depend on who is faster.
+            while not _has_arrived(target) and not self._over.wait(0.001):
+                pass
             reset(source)
             reset(target)
 
@@ -252,6 +257,14 @@ def reset(connection: socket.socket) -> None:
         # Another thread may be reading: closing alone would wait for it.
         connection.shutdown(socket.SHUT_RD)
     connection.close()
+
+
+def _has_arrived(connection: socket.socket) -> bool:
+    """Whether the other side, or at least its system, has all that was sent, or has gone."""
+    try:
+        return not any(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))
+    except (OSError, ValueError):  # it was closed meanwhile
+        return True
 
 
 def _start(work: Callable[[], None]) -> threading.Thread:
