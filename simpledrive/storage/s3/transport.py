@@ -4,23 +4,32 @@ The adapter says how the server is connected to and whose certificates count, an
 On these a request leaves in one piece, with its body if that is small, and the head of an answer is taken in
 one piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
 done for 64 KiB. An answer whose head looks in any way unusual still goes that way.
+
+No answer is waited for without end, however it trickles, and none has a part that is as long as it likes.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPException, parse_headers
 from http.client import HTTPResponse as Body
-from io import BufferedReader
+from io import BufferedReader, RawIOBase
+from math import inf
 from pathlib import Path
-from socket import socket
-from typing import Any, Literal, cast
+from socket import SHUT_RDWR, socket
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, Timeout
+from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ProtocolError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CONNECTIONS = 256
 """Kept open at most while nobody uses them: the threads of a server process, each with some parts."""
@@ -28,7 +37,17 @@ CONNECTIONS = 256
 TAKEN_AT_ONCE = 80 << 10
 """Room for the head of an answer and a small body behind it."""
 
+SLOWEST = 1 << 10
+"""Bytes a second. What comes more slowly, for as long as the timeout, is taken for stalled."""
+
+MOST_INTERIM = 10
+"""Answers before the answer: 100 Continue, 103 Early Hints."""
+MOST_TRAILERS = 100
+MOST_OF_A_LINE = 64 << 10
+
 STATUS = re.compile(r"HTTP/1\.1 ([2-5]\d\d)(?: (.*))?")
+LENGTH = re.compile(r"[0-9]{1,18}")
+CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
 
 
@@ -54,12 +73,13 @@ class Transport:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None,
         timeout: Timeout,
-    ) -> BaseHTTPResponse:
+    ) -> "Response":
         """An answer, whatever it is, whose body is still to be read. All goes out as it is given here.
 
-        The connection is used again once the body has been read to its end.
+        Head and body have to come within the timeout for reading, of which only waiting counts. The
+        connection is used again once the body has been read to its end.
         """
-        return self._pool.urlopen(
+        response = self._pool.urlopen(
             method,
             target,
             body,
@@ -71,9 +91,39 @@ class Transport:
             preload_content=False,
             decode_content=False,
         )
+        return cast(Response, response)
 
     def close(self) -> None:
         self._pool.close()
+
+
+class Response(HTTPResponse):
+    """An answer, its head read and its body on its way."""
+
+    def __init__(self, body: "_Body", method: str, url: str) -> None:
+        super().__init__(
+            body=body,
+            headers=body.found if body.found is not None else HTTPHeaderDict(body.headers.items()),
+            status=body.status,
+            version=body.version,
+            version_string=f"HTTP/{body.version / 10}",
+            reason=body.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=body,
+            enforce_content_length=True,
+            request_method=method,
+            request_url=url,
+        )
+        self._incoming = body.incoming
+
+    def take_time(self) -> None:
+        """From now on the body may take as long as it needs, if it comes at SLOWEST or faster."""
+        self._incoming.take_time()
+
+    def stop(self) -> None:
+        """Ends the transfer, from any thread: who waits for more of it waits no longer."""
+        self._incoming.stop()
 
 
 class PlainConnection(HTTPConnection):
@@ -105,11 +155,9 @@ class PlainConnection(HTTPConnection):
         for portion in body:
             self.sock.sendall(portion)
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3's own
-        self.sock.settimeout(self.timeout)
+    def getresponse(self) -> Response:  # type: ignore[override]  # as urllib3's own
         method, url = self._asked
-        shutdown = getattr(self.sock, "shutdown", None)
-        body = _Body(self.sock, method)
+        body = _Body(_Incoming(self.sock, cast(float, self.timeout)), method)
         try:
             body.begin()
         except BaseException:
@@ -117,21 +165,7 @@ class PlainConnection(HTTPConnection):
             raise
         if body.will_close:
             self.close()  # the answer keeps the socket for as long as it is read
-        return HTTPResponse(
-            body=body,
-            headers=body.found if body.found is not None else HTTPHeaderDict(body.headers.items()),
-            status=body.status,
-            version=body.version,
-            version_string=f"HTTP/{body.version / 10}",
-            reason=body.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=body,
-            enforce_content_length=True,
-            request_method=method,
-            request_url=url,
-            sock_shutdown=shutdown,
-        )
+        return Response(body, method, url)
 
 
 class TlsConnection(PlainConnection, HTTPSConnection):
@@ -144,8 +178,9 @@ class _Body(Body):
     Then `found` holds its headers.
     """
 
-    def __init__(self, connection: socket, method: str) -> None:
-        super().__init__(cast(socket, _Roomy(connection)), method=method)
+    def __init__(self, incoming: "_Incoming", method: str) -> None:
+        super().__init__(cast(socket, incoming), method=method)
+        self.incoming = incoming
         self.found: HTTPHeaderDict | None = None
         self._bodiless = method == "HEAD"
 
@@ -170,7 +205,7 @@ class _Body(Body):
             return False
         if int(status[1]) in WITHOUT_BODY or self._bodiless:
             self.length = 0
-        elif length.isdecimal() and length.isascii():
+        elif LENGTH.fullmatch(length):
             self.length = int(length)
         else:
             return False
@@ -180,12 +215,71 @@ class _Body(Body):
         self.found = headers
         return True
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """The first line of the answer. http.client knows of one kind only that may come before it."""
+        for _ in range(MOST_INTERIM + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed has it not
+            if status >= HTTPStatus.OK:
+                return version, status, reason
+            if status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise HTTPException("the server speaks another protocol from here on")
+            parse_headers(self.fp)
+        raise HTTPException(f"more than {MOST_INTERIM} answers came before the answer")
 
-class _Roomy:
-    """A connection as an answer wants it: what makes a file to read from, here with a larger buffer."""
+    def _read_next_chunk_size(self) -> int:
+        """http.client takes `-1`, which means all that ever comes."""
+        line = self.fp.readline(MOST_OF_A_LINE)
+        size = line.partition(b";")[0].strip()
+        if not line.endswith(b"\n") or not CHUNK_SIZE.fullmatch(size):
+            raise HTTPException("the size of a chunk is not readable")
+        return int(size, 16)
 
-    def __init__(self, connection: socket) -> None:
+    def _read_and_discard_trailer(self) -> None:
+        for _ in range(MOST_TRAILERS + 1):
+            line = self.fp.readline(MOST_OF_A_LINE)
+            if line in (b"\r\n", b"\n", b""):
+                return
+        raise HTTPException(f"more than {MOST_TRAILERS} lines came behind the body")
+
+
+class _Incoming(RawIOBase):
+    """What comes by a connection, which is waited for `seconds` in all, or longer once it may `take_time`.
+
+    Stands in for the connection where http.client makes a file of it.
+    """
+
+    def __init__(self, connection: socket, seconds: float) -> None:
         self._connection = connection
+        self._held = connection.makefile("rb", buffering=0)  # the connection's owner may close it meanwhile
+        self._seconds = self._left = seconds
+        self._owed = inf
 
-    def makefile(self, mode: Literal["rb"]) -> BufferedReader:
-        return cast(BufferedReader, self._connection.makefile(mode, TAKEN_AT_ONCE))
+    def makefile(self, _mode: Literal["rb"]) -> BufferedReader:
+        return BufferedReader(self, TAKEN_AT_ONCE)
+
+    def take_time(self) -> None:
+        self._left, self._owed = self._seconds, SLOWEST * self._seconds
+
+    def stop(self) -> None:
+        if not self.closed:
+            with suppress(OSError):
+                socket.shutdown(self._connection, SHUT_RDWR)  # that of TLS itself is not safe from threads
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        if self._left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(self._left)
+        began = monotonic()
+        count = self._connection.recv_into(buffer)
+        self._left -= monotonic() - began
+        self._owed -= count
+        if self._owed <= 0:
+            self.take_time()
+        return count
+
+    def close(self) -> None:
+        self._held.close()
+        super().close()
