@@ -85,6 +85,12 @@ class FaultyProxy:
         with self._lock:
             self._faults.extend(faults)
 
+    @property
+    def expected(self) -> int:
+        """How many of these are still to come."""
+        with self._lock:
+            return len(self._faults)
+
     def calm(self) -> None:
         """What is still expected does not happen any more, and connections that a fault holds are ended."""
         with self._lock:

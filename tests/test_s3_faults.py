@@ -10,7 +10,7 @@ import pytest
 from simpledrive.errors import IntegrityFault, ObjectMissing, StorageRefused, StorageUnavailable
 from simpledrive.storage.base import Storage, new_key
 from simpledrive.storage.registry import build
-from simpledrive.storage.s3 import client
+from simpledrive.storage.s3 import ahead, client
 from simpledrive.storage.s3.client import ATTEMPTS
 from simpledrive.storage.s3.faults import Passing
 from simpledrive.storage.s3.stream import RESUMPTIONS
@@ -135,6 +135,41 @@ def test_a_download_that_gets_no_further_is_an_error(storage: Storage, s3_proxy:
         read_whole(reader)
 
 
+def test_readers_that_are_closed_while_their_transfers_stall_are_waited_for_by_nobody(
+    storage: Storage, s3_proxy: FaultyProxy, strict_s3: StrictS3
+) -> None:
+    """Their connections end at once, and so do the permits to read ahead come back."""
+    began, key = time.monotonic(), put(storage, ENOUGH_FOR_EVERY_BUFFER)
+    for _ in range(2):
+        readers = [storage.open(key) for _ in range(ahead.READERS_AHEAD)]
+        s3_proxy.expect(*[Stalled(when=b"GET /", down=100_000)] * ahead.READERS_AHEAD * ahead.SEGMENTS_AHEAD)
+        for reader in readers:
+            assert len(reader.read(ahead.CASUAL)) == ahead.CASUAL
+            assert reader.read(1)
+        wait_for(lambda: not s3_proxy.expected, "every fetch to stall")
+        for reader in readers:
+            reader.close()
+        assert read_whole(storage.open(key)) == ENOUGH_FOR_EVERY_BUFFER
+        wait_for(partial(reads_ahead, storage, strict_s3, key), "a permit to come back")
+    assert time.monotonic() - began < IN_TIME
+
+
+def reads_ahead(storage: Storage, server: StrictS3, key: str) -> bool:
+    server.seen.clear()
+    storage.open(key).close()
+    return "range" in server.seen[0].headers
+
+
+@pytest.mark.parametrize("digits", [19, 5000])
+def test_a_size_of_thousands_of_digits_is_no_size(
+    storage: Storage, s3_proxy: FaultyProxy, digits: int
+) -> None:
+    reply = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + b"9" * digits + b"\r\n\r\n"
+    s3_proxy.expect(*[Answered(when=b"HEAD /", reply=reply)] * ATTEMPTS)
+    with pytest.raises(StorageUnavailable, match="does not say how large the object is"):
+        storage.size(new_key("ab" * 32))
+
+
 def test_a_download_whose_object_is_gone_when_it_goes_on_says_so(
     storage: Storage, s3_proxy: FaultyProxy, strict_s3: StrictS3
 ) -> None:
@@ -147,13 +182,16 @@ def test_a_download_whose_object_is_gone_when_it_goes_on_says_so(
 
 
 @pytest.mark.parametrize("data", [DATA, LARGE, ENOUGH_FOR_EVERY_BUFFER], ids=["small", "parts", "many parts"])
-def test_an_upload_that_stalls_is_an_error_in_time(
+def test_an_upload_that_stalls_is_an_error_in_time_and_waited_for_once(
     impatient: Storage, s3_proxy: FaultyProxy, strict_s3: StrictS3, data: bytes
 ) -> None:
     s3_proxy.expect(Stalled(when=b"PUT /", up=100_000))
     assert f"no answer within {STALLED} s" in str(fails_in_time(impatient, data))
     assert s3_proxy.happened == 1
-    assert strict_s3.objects == strict_s3.uploads == {}
+    assert strict_s3.objects == {}
+    assert "DELETE" not in methods(strict_s3)
+    assert impatient.clean(tomorrow()) == (data is not DATA)
+    assert strict_s3.uploads == {}
 
 
 @pytest.mark.parametrize("down", [0, 100, 700_000])

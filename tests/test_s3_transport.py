@@ -138,10 +138,20 @@ def test_an_answer_without_a_body_has_none(
         b"close",
         b"HTTP/1.1 abc OK\r\nConnection: close\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nabc close",
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-",
+        b"HTTP/1.1 204 No Content\r\nConnection: close\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * (MOST_INTERIM + 1) + USUAL + b"close",
         b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + USUAL + b"close",
     ],
-    ids=["no HTTP", "no status", "a body cut short", "one announcement too many", "another protocol"],
+    ids=[
+        "no HTTP",
+        "no status",
+        "a body cut short",
+        "half a header",
+        "headers without an end",
+        "one announcement too many",
+        "another protocol",
+    ],
 )
 def test_what_is_no_whole_answer_raises(server: Canned, transport: Transport, answer: bytes) -> None:
     server.answers = [[answer]]

@@ -6,9 +6,9 @@ the memory of a process; the others read by one request each, and are many conne
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from threading import BoundedSemaphore, Lock
 
@@ -95,6 +95,7 @@ class _Segments:
         self._at, self._end, self._when_closed = at, end, closed
         self._given, self._closed = 0, False
         self._ahead = deque[Future[deque[bytes]]]()
+        self._going: list[Range] = []
         self._blocks = deque[bytes]()
 
     def read(self, size: int, /) -> bytes:
@@ -111,6 +112,8 @@ class _Segments:
             self._closed = True
             try:
                 self._first.close()
+                for segment in self._going.copy():
+                    segment.stop()
             finally:
                 # Who has a permit finds a thread: it is given back when the last fetch has ended, too.
                 going = [future for future in self._ahead if not future.cancel()]
@@ -141,8 +144,18 @@ class _Segments:
 
     def _fetch(self, start: int, stop: int) -> deque[bytes]:
         blocks = deque[bytes]()
-        with closing(self._ranges(start, stop)) as segment:
+        with self._segment(start, stop) as segment:
             segment.check_total(self._first.total)
             while not self._closed and (data := segment.read(PORTION)):
                 blocks.append(data)
         return blocks
+
+    @contextmanager
+    def _segment(self, start: int, stop: int) -> Iterator[Range]:
+        """A range that `close` stops, so that nobody waits for what nobody wants."""
+        with closing(self._ranges(start, stop)) as segment:
+            self._going.append(segment)
+            try:
+                yield segment
+            finally:
+                self._going.remove(segment)

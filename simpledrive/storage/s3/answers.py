@@ -10,7 +10,10 @@ from xml.sax.saxutils import escape
 
 from defusedxml import ElementTree
 
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+LENGTH = re.compile(r"[0-9]{1,18}")
+CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+MOST_MARKS = 50_000
+"""Begins, ends and attributes of elements: each takes the parser some hundred bytes, and its time."""
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -48,16 +51,19 @@ class Document:
 
 def read(content: bytes) -> Document:
     """The root of a document. Raises Unreadable for anything else, entities included."""
-    # A server that takes its time may send white space first, to keep the connection open.
+    if content.count(b"<") + content.count(b"=") > MOST_MARKS:
+        raise Unreadable("the answer has more elements than are read")
+    # A server that takes its time may send white space first, to keep the connection open. Text is parsed and
+    # not bytes, so that no document names an encoding in which other bytes are marks than those counted.
     try:
-        return Document(ElementTree.fromstring(content.strip()))
+        return Document(ElementTree.fromstring(content.decode("utf-8-sig").strip()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise Unreadable("the answer is not readable XML") from error
 
 
 def is_error(content: bytes) -> bool:
     """Whether an answer says that something went wrong, whatever its status says."""
-    if b"<Error" not in content[:1024]:
+    if b"<Error" not in content.lstrip()[:1024]:
         return False
     try:
         return read(content).name == "Error"
@@ -135,7 +141,7 @@ def completed(answer: Answer) -> None:
 
 def length(headers: Mapping[str, str]) -> int:
     text = headers.get("Content-Length", "")
-    if not text.isdecimal():
+    if not LENGTH.fullmatch(text):
         raise Unreadable("the server does not say how large the object is")
     return int(text)
 

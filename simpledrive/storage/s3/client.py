@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from urllib3 import BaseHTTPResponse, Timeout
+from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from simpledrive.errors import StorageError, StorageRefused
@@ -23,16 +23,19 @@ from simpledrive.storage import sigv4
 from simpledrive.storage.s3 import answers, faults
 from simpledrive.storage.s3.answers import Answer, Unreadable
 from simpledrive.storage.s3.content import Content, Sending
-from simpledrive.storage.s3.faults import Passing
+from simpledrive.storage.s3.faults import Garbled, Passing
 from simpledrive.storage.s3.options import S3Options, place_of
-from simpledrive.storage.s3.transport import Transport
+from simpledrive.storage.s3.transport import Response, Transport
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
+AFTER_GARBLED = 2
+"""Attempts that may come to an answer which cannot be read: another one seldom can."""
 FIRST_PAUSE = 0.2
 """Doubled with each attempt; between half of it and all of it is waited."""
-LARGEST_ANSWER, LONGEST_REFUSAL = 16 << 20, 64 << 10
+LONGEST_ANSWER, LONGEST_LIST = 64 << 10, 4 << 20
+"""A thousand names of 1024 characters, each encoded as three, and what servers say of each."""
 
 T = TypeVar("T")
 
@@ -42,7 +45,7 @@ class Request:
     """What is asked: of an object, or of the bucket when `key` is None (a key has its prefix already).
 
     `fine` are statuses beside 2xx that are an answer and no refusal; `patience` is how many seconds the
-    server may need for its answer, beside the timeout.
+    server may need for its answer, beside the timeout; `longest` is how many bytes that may have.
     """
 
     operation: str
@@ -53,6 +56,12 @@ class Request:
     content: Content | None = None
     fine: frozenset[int] = frozenset()
     patience: float = 0
+    longest: int = LONGEST_ANSWER
+
+    @property
+    def seeks_object(self) -> bool:
+        """Whether it is about an object that is there: then it may be missing."""
+        return self.key is not None and not self.query and self.method != "PUT"
 
 
 class Client:
@@ -67,12 +76,12 @@ class Client:
     def ask(self, request: Request, read: Callable[[Answer], T]) -> T:
         """What `read` makes of the answer, which is a success. Raises the StorageError that any other means.
 
-        The HTTP client takes the end of a connection for the end of an answer's headers: so one that `read`
-        calls Unreadable is asked for once more.
+        Without a length, an answer that breaks off looks like a whole one: so one that `read` calls
+        Unreadable is asked for once more.
         """
         return self._persistently(partial(self._whole, request, read))
 
-    def stream(self, request: Request, begin: Callable[[BaseHTTPResponse], T]) -> T:
+    def stream(self, request: Request, begin: Callable[[Response], T]) -> T:
         """What `begin` makes of an answer whose body is still to come; that is read inside of `errors`."""
         return self._persistently(partial(self._begun, request, begin))
 
@@ -93,7 +102,7 @@ class Client:
         """Makes storage errors of what the HTTP client and the system raise."""
         try:
             yield
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, ValueError, OverflowError) as error:
             raise faults.broken(self._name, operation, error, self._options) from error
 
     def _persistently(self, attempt: Callable[[], T]) -> T:
@@ -103,41 +112,43 @@ class Client:
         repetition after a lost reply stores the same once more. Of an upload in parts that is begun twice,
         `clean` finds the one that nobody knows. A timeout is not repeated: the caller has waited enough.
         """
-        number = 1
+        number, garbled = 1, 0
         while True:
             try:
                 return attempt()
             except Passing as error:
+                garbled += isinstance(error, Garbled)
                 # One of another backend is what the source raised, and passes through.
-                if number == ATTEMPTS or error.backend != self._name:
+                if number == ATTEMPTS or garbled == AFTER_GARBLED or error.backend != self._name:
                     raise
                 log.warning("attempt %d of %d: %s", number, ATTEMPTS, error)
             time.sleep(random.uniform(0.5, 1) * FIRST_PAUSE * 2 ** (number - 1))  # noqa: S311 (no secret)
             number += 1
 
-    def _begun(self, request: Request, begin: Callable[[BaseHTTPResponse], T]) -> T:
+    def _begun(self, request: Request, begin: Callable[[Response], T]) -> T:
         response = self._send(request)
         try:
+            response.take_time()
             return begin(response)
         except Unreadable as error:
             response.close()
-            raise Passing(self._name, request.operation, str(error)) from error
+            raise Garbled(self._name, request.operation, str(error)) from error
         except BaseException:
             response.close()
             raise
 
     def _whole(self, request: Request, read: Callable[[Answer], T]) -> T:
         response = self._send(request)
-        body = self._body(request.operation, response, LARGEST_ANSWER)
-        if answers.is_error(body):
+        body = self._body(request.operation, response, request.longest)
+        if response.status not in request.fine and answers.is_error(body):
             # A server that takes its time may say 200 first, and then what went wrong.
-            raise self._refused(request.operation, 500, response.headers, body)
+            raise self._refused(request, 500, response.headers, body)
         try:
             return read(Answer(response.status, response.headers, body))
         except Unreadable as error:
-            raise Passing(self._name, request.operation, str(error)) from error
+            raise Garbled(self._name, request.operation, str(error)) from error
 
-    def _send(self, request: Request) -> BaseHTTPResponse:
+    def _send(self, request: Request) -> Response:
         """One attempt; returns if the answer is a success or fine."""
         response = self._exchange(request)
         if _is_fine(request, response):
@@ -152,10 +163,10 @@ class Client:
                 response.close()
                 why = f"HEAD was answered by {status}, GET by {response.status}"
                 raise Passing(self._name, request.operation, why)
-        body = self._body(request.operation, response, LONGEST_REFUSAL)
-        raise self._refused(request.operation, response.status, response.headers, body)
+        body = self._body(request.operation, response, LONGEST_ANSWER)
+        raise self._refused(request, response.status, response.headers, body)
 
-    def _exchange(self, request: Request) -> BaseHTTPResponse:
+    def _exchange(self, request: Request) -> Response:
         """Sends a request and returns what came back, whatever it is."""
         sending = Sending(request.content) if request.content is not None else None
         try:
@@ -197,7 +208,7 @@ class Client:
             headers["Content-Length"] = "0" if content is None else str(content.size)
         return f"{path}?{query}" if query else path, headers
 
-    def _body(self, operation: str, response: BaseHTTPResponse, limit: int) -> bytes:
+    def _body(self, operation: str, response: Response, limit: int) -> bytes:
         try:
             with self.errors(operation):
                 body: bytes = response.read(limit + 1)
@@ -207,9 +218,12 @@ class Client:
             raise StorageRefused(self._name, operation, f"the answer is longer than {limit} bytes")
         return body
 
-    def _refused(self, operation: str, status: int, headers: Mapping[str, str], body: bytes) -> StorageError:
-        return faults.fault(self._name, operation, faults.refusal(status, headers, body), self._options)
+    def _refused(
+        self, request: Request, status: int, headers: Mapping[str, str], body: bytes
+    ) -> StorageError:
+        refused = faults.refusal(status, headers, body)
+        return faults.fault(self._name, request.operation, refused, self._options, request.seeks_object)
 
 
-def _is_fine(request: Request, response: BaseHTTPResponse) -> bool:
+def _is_fine(request: Request, response: Response) -> bool:
     return 200 <= response.status < 300 or response.status in request.fine

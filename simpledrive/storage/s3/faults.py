@@ -16,7 +16,7 @@ from urllib3.exceptions import ReadTimeoutError
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.storage.s3.answers import Unreadable, read
-from simpledrive.storage.s3.options import S3Options
+from simpledrive.storage.s3.options import REGION, S3Options
 
 LONGEST_QUOTE = 300
 SIGNATURE = re.compile(r"(?i)(signature[=:]\s*|\b)[0-9a-f]{64}\b")
@@ -26,13 +26,24 @@ class Passing(StorageUnavailable):
     """Likely to go well if it is done once more, at once."""
 
 
+class Garbled(Passing):
+    """Done or not, the answer does not tell: it is not what it should be."""
+
+
+class TimedOut(StorageUnavailable):
+    """The server was waited for as long as is configured."""
+
+
 class NoSuchUpload(StorageUnavailable):
     """The upload in parts was completed, aborted or cleaned away."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What a server said instead of doing what it was asked. `date` is its clock's, if it told."""
+    """What a server said instead of doing what it was asked.
+
+    `region` is a name of one or empty; `date` is its clock's, if it told.
+    """
 
     status: int
     code: str
@@ -55,12 +66,13 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
         request_id, region = root.text("RequestId"), root.text("Region")
     except Unreadable:
         code = message = request_id = region = ""
+    region = region or headers.get("x-amz-bucket-region", "")
     return Refusal(
         status,
         code,
         message,
         request_id or headers.get("x-amz-request-id", ""),
-        region or headers.get("x-amz-bucket-region", ""),
+        region if REGION.fullmatch(region) else "",
         _date(headers.get("Date")),
     )
 
@@ -100,16 +112,18 @@ WHAT_TO_DO = {
 }
 
 
-def fault(name: str, operation: str, refused: Refusal, options: S3Options) -> StorageError:
-    """The error that a refusal means for the backend `name`."""
-    said = _without_secrets(f"the server said {refused}", options)
-    kind, why = _meaning(refused, options)
-    return kind(name, operation, f"{why} ({said})" if why else said)
+def fault(
+    name: str, operation: str, refused: Refusal, options: S3Options, seeks_object: bool
+) -> StorageError:
+    """The error that a refusal means for the backend `name`. Only an object that is sought can be missing."""
+    said = _short(_without_secrets(f"the server said {refused}", options))
+    kind, why = _meaning(refused, options, seeks_object)
+    return kind(name, operation, f"{_without_secrets(why, options)} ({said})" if why else said)
 
 
-def _meaning(refused: Refusal, options: S3Options) -> tuple[type[StorageError], str]:
+def _meaning(refused: Refusal, options: S3Options, seeks_object: bool) -> tuple[type[StorageError], str]:
     status, code = refused.status, refused.code
-    if code == "NoSuchKey":
+    if code == "NoSuchKey" and seeks_object:
         return ObjectMissing, "there is no such object"
     if code == "NoSuchUpload":
         return NoSuchUpload, "the upload was aborted while it was going on"
@@ -140,9 +154,8 @@ def _clock(refused: Refusal) -> str:
 
 
 def _region(refused: Refusal, options: S3Options) -> str:
-    region = _without_secrets(refused.region, options)
-    if region and region != options.region:
-        return f"the bucket is in the region '{region}', not '{options.region}': correct region"
+    if refused.region and refused.region != options.region:
+        return f"the bucket is in the region '{refused.region}', not '{options.region}': correct region"
     return f"the bucket is elsewhere: correct region, now '{options.region}', or endpoint_url"
 
 
@@ -155,7 +168,7 @@ def broken(name: str, operation: str, error: Exception, options: S3Options) -> S
             return StorageRefused(name, operation, why)
     for cause in causes:
         if isinstance(cause, (TimeoutError, ReadTimeoutError)):
-            return StorageUnavailable(name, operation, f"no answer within {options.timeout:g} s")
+            return TimedOut(name, operation, f"no answer within {options.timeout:g} s")
         if isinstance(cause, ssl.SSLError):
             return Passing(name, operation, f"TLS failed: {cause.reason or 'the connection broke'}")
         if isinstance(cause, socket.gaierror):
@@ -179,18 +192,21 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _without_secrets(text: str, options: S3Options) -> str:
-    """One line of what a server said, not too long, in which nothing that we sent in secret is left."""
+    """One line of what a server said, in which nothing that we sent in secret is left."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     for secret in (options.credentials.secret_access_key, options.credentials.session_token):
         if secret:
             line = line.replace(secret, "***")
-    line = SIGNATURE.sub("***", line)
+    return SIGNATURE.sub("***", line)
+
+
+def _short(line: str) -> str:
     return line if len(line) <= LONGEST_QUOTE else f"{line[:LONGEST_QUOTE]}..."
 
 
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

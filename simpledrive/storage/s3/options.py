@@ -23,6 +23,7 @@ HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]")
 """A bucket whose name can be part of a host's. One with dots would fail the check of the certificate."""
 PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 LONGEST_PREFIX = 512
+REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 AFTER_ADDRESS = re.compile(r"\][^:]")
 """What urlsplit overlooks: `http://[::1]9000`."""
@@ -70,7 +71,7 @@ def _prefix(prefix: str) -> str:
 
 
 def _region(region: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", region):
+    if not REGION.fullmatch(region):
         raise ValueError("is not the name of a region such as us-east-1")
     return region
 

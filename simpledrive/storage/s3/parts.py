@@ -22,7 +22,7 @@ from simpledrive.errors import StorageError, StorageUnavailable
 from simpledrive.storage.s3 import answers
 from simpledrive.storage.s3.client import Client, Request
 from simpledrive.storage.s3.content import SENT_AT_ONCE
-from simpledrive.storage.s3.faults import NoSuchUpload
+from simpledrive.storage.s3.faults import NoSuchUpload, TimedOut
 from simpledrive.storage.s3.options import S3Options
 from simpledrive.streams.source import Reader, Source
 
@@ -32,7 +32,10 @@ SLOWEST_JOINING = 20 << 20
 
 
 class Upload:
-    """Stores one object in parts. When `store` raises, the upload is aborted, or `clean` will find it."""
+    """Stores one object in parts. When `store` raises, the upload is aborted, or `clean` will find it.
+
+    A server that did not answer in time is not asked to abort: that would be waiting once more.
+    """
 
     def __init__(self, client: Client, name: str, options: S3Options, key: str, source: Source) -> None:
         self._client, self._name, self._options = client, name, options
@@ -45,6 +48,8 @@ class Upload:
         upload = self._client.ask(begin, answers.upload_id)
         try:
             self._complete(upload, self._send_parts(upload))
+        except TimedOut:
+            raise
         except BaseException:
             with suppress(StorageError):
                 abort(self._client, "put", self._key, upload)

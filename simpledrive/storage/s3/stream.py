@@ -1,11 +1,10 @@
 """An object's bytes on their way from the server."""
 
-from urllib3 import BaseHTTPResponse
-
 from simpledrive.errors import StorageError, StorageUnavailable
 from simpledrive.storage.s3.answers import Unreadable, extent
 from simpledrive.storage.s3.client import Client, Request
 from simpledrive.storage.s3.faults import Passing
+from simpledrive.storage.s3.transport import Response
 
 RESUMPTIONS = 3
 SKIPPED_AT_ONCE = 256 << 10
@@ -47,12 +46,19 @@ class Range:
         self._closed = True
         self._part.close()
 
+    def stop(self) -> None:
+        """Ends the transfer, from any thread: who is reading from it gets an error, and closes it."""
+        self._closed = True
+        self._part.stop()
+
     def _resume(self, error: StorageError) -> None:
         self._failures += 1
-        if self._failures > RESUMPTIONS:
+        if self._closed or self._failures > RESUMPTIONS:
             raise error
         self._part.close()
         self._part = self._ask("read", self._at, self._stop)
+        if self._closed:
+            raise error
         self.check_total(self._part.total)
 
     def check_total(self, total: int) -> None:
@@ -74,7 +80,7 @@ class _Part:
     A server that does not know ranges sends the object from its beginning, which is then skipped.
     """
 
-    def __init__(self, client: Client, response: BaseHTTPResponse, start: int) -> None:
+    def __init__(self, client: Client, response: Response, start: int) -> None:
         self._client, self._response = client, response
         if response.status == 416:  # from behind the end, where nothing is
             response.close()
@@ -94,3 +100,6 @@ class _Part:
 
     def close(self) -> None:
         self._response.close()
+
+    def stop(self) -> None:
+        self._response.stop()

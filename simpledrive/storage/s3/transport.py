@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from http.client import HTTPException, parse_headers
+from http.client import HTTPException, RemoteDisconnected, parse_headers
 from http.client import HTTPResponse as Body
 from io import BufferedReader, RawIOBase
 from math import inf
@@ -189,6 +189,8 @@ class _Body(Body):
         head, end, _ = start.partition(b"\r\n\r\n")
         if not end or not self._take(head.decode("latin-1").split("\r\n")):
             super().begin()
+            if self.incoming.ended:  # for http.client that is where the headers end, too
+                raise RemoteDisconnected("the connection ended within the head of an answer")
             return
         self.fp.read(len(head) + len(end))
 
@@ -253,6 +255,7 @@ class _Incoming(RawIOBase):
         self._held = connection.makefile("rb", buffering=0)  # the connection's owner may close it meanwhile
         self._seconds = self._left = seconds
         self._owed = inf
+        self.ended = False
 
     def makefile(self, _mode: Literal["rb"]) -> BufferedReader:
         return BufferedReader(self, TAKEN_AT_ONCE)
@@ -276,6 +279,7 @@ class _Incoming(RawIOBase):
         count = self._connection.recv_into(buffer)
         self._left -= monotonic() - began
         self._owed -= count
+        self.ended = not count
         if self._owed <= 0:
             self.take_time()
         return count
