@@ -60,7 +60,8 @@ class StrictS3:
 
     `clock` is how far its clock is ahead; `next` holds what it answers instead of the next requests, one
     each; `seen` is every request that it got, in order; `loses` is how many bytes at the end of each object
-    it forgets though it acknowledges them; `page` is the most that it lists at once.
+    it forgets though it acknowledges them; `page` is the most that it lists at once; `conditions` is whether
+    it knows `If-None-Match: *`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class StrictS3:
     ) -> None:
         self.bucket, self.virtual = bucket, virtual
         self.account = account or Account("strictaccess", "strict-secret-key", "eu-test-1")
-        self.clock, self.page, self.loses = timedelta(), 1000, 0
+        self.clock, self.page, self.loses, self.conditions = timedelta(), 1000, 0, False
         self.next: deque[Callable[[Asked], Refused | Canned | None]] = deque()
         self.seen: list[Asked] = []
         self.objects: dict[str, Object] = {}
@@ -172,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         needs_length = asked.method in ("PUT", "POST")
         if "transfer-encoding" in headers or (needs_length and "content-length" not in headers):
             why = Refused(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        elif {"if-none-match", "if-match"} & headers.keys():
+        elif {"if-none-match", "if-match"} & headers.keys() and not self.server.strict.conditions:
             why = Refused(
                 501, "NotImplemented", "A header you provided implies functionality that is not here."
             )
@@ -244,6 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.method == "PUT":
             body.headers, body.kept = _kept(asked), True
             with self.server.strict.lock:
+                if asked.headers.get("if-none-match") == "*" and key in self.server.strict.objects:
+                    body.kept = False
+                    raise Refused(412, "PreconditionFailed", "A precondition you specified did not hold.")
                 self.server.strict.objects[key] = body
             return self._send(200, ETag=body.etag)
         if asked.method == "DELETE":
@@ -391,9 +395,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
         self.send_response_only(status)
-        self.send_header("Date", format_datetime(self.server.strict.now(), usegmt=True))
-        self.send_header("x-amz-request-id", "STRICT1")
-        for name, value in headers.items():
+        date = format_datetime(self.server.strict.now(), usegmt=True)
+        for name, value in {"Date": date, "x-amz-request-id": "STRICT1", **headers}.items():
             self.send_header(name, value)
         if status != 204:
             self.send_header("Content-Length", str(length))

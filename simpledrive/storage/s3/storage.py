@@ -8,12 +8,13 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from http import HTTPStatus
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.storage.base import KEY, MARKER, Storage
 from simpledrive.storage.s3 import answers, parts
 from simpledrive.storage.s3.ahead import Opener
-from simpledrive.storage.s3.client import Client, Request
+from simpledrive.storage.s3.client import LONGEST_LIST, Client, Request
 from simpledrive.storage.s3.content import Tallied
 from simpledrive.storage.s3.faults import NoSuchUpload
 from simpledrive.storage.s3.options import S3Options, place_of
@@ -21,6 +22,8 @@ from simpledrive.storage.taken import Taken
 from simpledrive.streams.source import Reader, Source
 
 PAGE = 1000
+MOST_IDLE_PAGES = 100
+"""Pages of a list that may come one after another without getting further. Some servers send a few."""
 
 
 class S3Storage(Storage):
@@ -50,10 +53,12 @@ class S3Storage(Storage):
             if source.size > self._options.multipart_size:
                 parts.Upload(self._client, self.name, self._options, path, source).store()
                 proven = False
+            elif key == MARKER:
+                proven = self._store_first(path, source)
             else:
                 proven = self._store(path, source)
             if not proven:
-                self._check_size(path, source.size)
+                self._check_size(key, source.size)
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> Reader:
         path = self._path("open", key)
@@ -75,8 +80,10 @@ class S3Storage(Storage):
         query = [("list-type", "2"), ("prefix", self._options.prefix), ("encoding-type", "url")]
         query.append(("max-keys", str(PAGE)))
         more = [("start-after", self._options.prefix + after)] if after else []
+        progress = _Progress(self.name, "keys")
         while True:
-            page = self._client.ask(Request("keys", "GET", query=[*query, *more]), answers.page_of_keys)
+            request = Request("keys", "GET", query=[*query, *more], longest=LONGEST_LIST)
+            page = self._client.ask(request, answers.page_of_keys)
             # Some servers do not know `start-after`.
             for key in filter(lambda key: key > (after or ""), self._keys(page.paths)):
                 if key <= last:
@@ -87,11 +94,12 @@ class S3Storage(Storage):
                 return
             if more == [("continuation-token", page.next_token)]:
                 raise StorageRefused(self.name, "keys", "the server lists the same page again and again")
+            progress.note(max(page.paths, default=""))
             more = [("continuation-token", page.next_token)]
 
     def clean(self, before: datetime) -> int:
         removed = 0
-        for upload in list(self._uploads()):
+        for upload in self._uploads():
             if upload.began < before and self._is_ours(upload.path):
                 parts.abort(self._client, "clean", upload.path, upload.id)
                 removed += 1
@@ -108,27 +116,49 @@ class S3Storage(Storage):
         # Any other ETag proves nothing: encrypted objects, and some servers, have something else there.
         return self._client.ask(request, lambda answer: answer.headers.get("ETag")) == content.etag
 
-    def _check_size(self, path: str, size: int) -> None:
-        """Raises if what the server acknowledged is not there in full, and removes what is."""
+    def _store_first(self, path: str, source: Source) -> bool:
+        """The same for what another drive may be storing at this moment: who comes second is refused.
+
+        By a server that knows the condition. One that overlooks it cannot help, and 501 says that it does not
+        know it.
+        """
+        content = Tallied(source)
+        headers = {**self._options.new_object_headers, "If-None-Match": "*"}
+        fine = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_IMPLEMENTED})
+        request = Request("put", "PUT", path, headers=headers, content=content, fine=fine)
+        status, etag = self._client.ask(request, lambda answer: (answer.status, answer.headers.get("ETag")))
+        if status == HTTPStatus.PRECONDITION_FAILED:
+            raise StorageRefused(self.name, "put", "the key is in use")
+        if status == HTTPStatus.NOT_IMPLEMENTED:
+            return self._store(path, source)
+        return etag == content.etag
+
+    def _check_size(self, key: str, size: int) -> None:
+        """Raises if what the server acknowledged is not there in full, and removes what is.
+
+        But not the marker: of another size, it may be another drive's, which came a moment later.
+        """
+        path = self._path("put", key)
         try:
             held = self._client.size("put", path)
         except ObjectMissing as error:
             why = "the server acknowledged an object that is not there"
             raise StorageUnavailable(self.name, "put", why) from error
         if held != size:
-            with suppress(StorageError):
-                self._client.ask(Request("put", "DELETE", path), bool)
+            if key != MARKER:
+                with suppress(StorageError):
+                    self._client.ask(Request("put", "DELETE", path), bool)
             why = f"the server acknowledged {size} bytes and holds {held}"
             raise StorageUnavailable(self.name, "put", why)
 
     def _uploads(self) -> Iterator[answers.Upload]:
         query = [("uploads", ""), ("prefix", self._options.prefix), ("encoding-type", "url")]
         more: list[tuple[str, str]] = []
+        progress = _Progress(self.name, "clean")
         while True:
+            request = Request("clean", "GET", query=[*query, *more], longest=LONGEST_LIST)
             try:
-                page = self._client.ask(
-                    Request("clean", "GET", query=[*query, *more]), answers.page_of_uploads
-                )
+                page = self._client.ask(request, answers.page_of_uploads)
             except NoSuchUpload:
                 return  # how one server says that there are none
             yield from page.uploads
@@ -137,6 +167,7 @@ class S3Storage(Storage):
             after, more = more, [("key-marker", page.next_path), ("upload-id-marker", page.next_id)]
             if more == after:
                 raise StorageRefused(self.name, "clean", "the server lists the same page again and again")
+            progress.note(page.next_path)
 
     def _path(self, operation: str, key: str) -> str:
         """The object's name in the bucket. Only keys of ours have one, so none leads anywhere else."""
@@ -152,3 +183,19 @@ class S3Storage(Storage):
 
     def _is_ours(self, path: str) -> bool:
         return path == self._options.prefix + MARKER or any(self._keys([path]))
+
+
+class _Progress:
+    """Sees to it that a list gets further, in order of names, and so comes to an end."""
+
+    def __init__(self, name: str, operation: str) -> None:
+        self._name, self._operation = name, operation
+        self._furthest, self._idle = "", 0
+
+    def note(self, path: str) -> None:
+        """A page goes as far as `path`, and is not the last. Raises StorageRefused if too many do not."""
+        self._idle = self._idle + 1 if path <= self._furthest else 0
+        self._furthest = max(self._furthest, path)
+        if self._idle > MOST_IDLE_PAGES:
+            why = f"the server lists page after page, and for {MOST_IDLE_PAGES} pages nothing new"
+            raise StorageRefused(self._name, self._operation, why)
