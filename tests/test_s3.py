@@ -220,7 +220,7 @@ def test_a_key_that_may_be_in_use_is_asked_for_first(
     other.put(new_key(source_of(b"new").sha256), source_of(b"new"))
     assert [asked.method for asked in strict_s3.seen] == [
         "PUT",
-        *["HEAD", "PUT", "PUT"],
+        *["HEAD", "PUT", "HEAD", "PUT"],
         "HEAD",
         "HEAD",
         "HEAD",
@@ -814,6 +814,18 @@ def test_of_two_drives_that_put_their_markers_at_once_one_is_refused(
     with pytest.raises(StorageRefused, match="the key is in use"):
         one.put(MARKER, source_of(b"mine"))
     assert read_whole(one.open(MARKER)) == b"other's"
+
+
+@pytest.mark.parametrize("status", [400, 412, 501])
+def test_a_server_that_refuses_conditions_gets_the_marker_without(
+    storage: Storage, strict_s3: StrictS3, status: int
+) -> None:
+    strict_s3.conditions = True
+    strict_s3.next.extend([lambda asked: None, lambda asked: Refused(status, "NoConditions")])
+    storage.put(MARKER, source_of(b"mine"))
+    assert read_whole(storage.open(MARKER)) == b"mine"
+    conditions = [asked.headers.get("if-none-match") for asked in strict_s3.seen if asked.method == "PUT"]
+    assert conditions == ["*", None]
 
 
 def test_a_marker_of_another_size_than_it_was_put_is_not_removed(

@@ -114,8 +114,8 @@ Steps = Mapping[str, str]
             "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7",
             id="list",
         ),
-        # Its body is then signed chunk by chunk, each signature over the one before. Those are left out: no body
-        # is ever sent so, as not every server knows it (docs/s3.md, "Bodies").
+        # Its body is then signed chunk by chunk, each signature over the one before. Those are left out: no
+        # body is ever sent so, as not every server knows it (docs/s3.md, "Bodies").
         pytest.param(
             "PUT",
             "/examplebucket/chunkObject.txt",

@@ -24,6 +24,9 @@ from simpledrive.streams.source import Reader, Source
 PAGE = 1000
 MOST_IDLE_PAGES = 100
 """Pages of a list that may come one after another without getting further. Some servers send a few."""
+CONDITION_REFUSED = frozenset(
+    {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.BAD_REQUEST}
+)
 
 
 class S3Storage(Storage):
@@ -119,19 +122,18 @@ class S3Storage(Storage):
     def _store_first(self, path: str, source: Source) -> bool:
         """The same for what another drive may be storing at this moment: who comes second is refused.
 
-        By a server that knows the condition. One that overlooks it cannot help, and 501 says that it does not
-        know it.
+        By a server that knows the condition. One that ignores it cannot help; and one that does not know it
+        says so, in one way or another: then what it holds is asked of it as before any other put.
         """
         content = Tallied(source)
         headers = {**self._options.new_object_headers, "If-None-Match": "*"}
-        fine = frozenset({HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_IMPLEMENTED})
-        request = Request("put", "PUT", path, headers=headers, content=content, fine=fine)
+        request = Request("put", "PUT", path, headers=headers, content=content, fine=CONDITION_REFUSED)
         status, etag = self._client.ask(request, lambda answer: (answer.status, answer.headers.get("ETag")))
-        if status == HTTPStatus.PRECONDITION_FAILED:
+        if status not in CONDITION_REFUSED:
+            return etag == content.etag
+        if self._client.holds("put", path):
             raise StorageRefused(self.name, "put", "the key is in use")
-        if status == HTTPStatus.NOT_IMPLEMENTED:
-            return self._store(path, source)
-        return etag == content.etag
+        return self._store(path, source)
 
     def _check_size(self, key: str, size: int) -> None:
         """Raises if what the server acknowledged is not there in full, and removes what is.
