@@ -50,6 +50,13 @@ class Corrupted(Fault):
 
 
 @dataclass(frozen=True)
+class Slowed(Fault):
+    """What comes back arrives `step` bytes at a time, a hundredth of a second apart."""
+
+    step: int = 1
+
+
+@dataclass(frozen=True)
 class Answered(Fault):
     """The server gets `up` bytes and an end; the client gets `reply`, and what it still sends is lost.
 
@@ -197,6 +204,9 @@ class _Link:
         self._pass(end, other, data)
 
     def _pass(self, end: socket.socket, other: socket.socket, data: bytes) -> None:
+        if isinstance(self.fault, Slowed):
+            self._trickle(other, data, self.fault.step)
+            return
         fault, before = self.fault, self._passed[end]
         self._passed[end] += len(data)
         if fault is None:
@@ -215,6 +225,12 @@ class _Link:
         other.sendall(data[:limit])
         self._proxy.note()
         self._happen(fault)
+
+    def _trickle(self, other: socket.socket, data: bytes, step: int) -> None:
+        for at in range(0, len(data), step):
+            if select.select([self._stopped], [], [], 0.01)[0]:
+                raise _Over
+            other.sendall(data[at : at + step])
 
     def _happen(self, fault: Fault) -> None:
         if isinstance(fault, Reset):

@@ -16,7 +16,7 @@ from simpledrive.storage.s3.faults import Passing
 from simpledrive.storage.s3.stream import RESUMPTIONS
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.contract import is_there, put, tomorrow
-from tests.faulty_proxy import Answered, Closed, Corrupted, Fault, FaultyProxy, Reset, Stalled
+from tests.faulty_proxy import Answered, Closed, Corrupted, Fault, FaultyProxy, Reset, Slowed, Stalled
 from tests.servers import wait_for
 from tests.sources import Raising, content, read_whole, source_of
 from tests.strict_s3 import StrictS3
@@ -139,7 +139,7 @@ def test_readers_that_are_closed_while_their_transfers_stall_are_waited_for_by_n
     storage: Storage, s3_proxy: FaultyProxy, strict_s3: StrictS3
 ) -> None:
     """Their connections end at once, and so do the permits to read ahead come back."""
-    began, key = time.monotonic(), put(storage, ENOUGH_FOR_EVERY_BUFFER)
+    began, key = time.monotonic(), put(storage, LARGE)
     for _ in range(2):
         readers = [storage.open(key) for _ in range(ahead.READERS_AHEAD)]
         s3_proxy.expect(*[Stalled(when=b"GET /", down=100_000)] * ahead.READERS_AHEAD * ahead.SEGMENTS_AHEAD)
@@ -149,7 +149,7 @@ def test_readers_that_are_closed_while_their_transfers_stall_are_waited_for_by_n
         wait_for(lambda: not s3_proxy.expected, "every fetch to stall")
         for reader in readers:
             reader.close()
-        assert read_whole(storage.open(key)) == ENOUGH_FOR_EVERY_BUFFER
+        assert read_whole(storage.open(key)) == LARGE
         wait_for(partial(reads_ahead, storage, strict_s3, key), "a permit to come back")
     assert time.monotonic() - began < IN_TIME
 
@@ -203,6 +203,32 @@ def test_a_download_that_stalls_is_an_error_in_time(
     began = time.monotonic()
     with pytest.raises(StorageUnavailable, match=f"no answer within {STALLED} s"):
         read_whole(impatient.open(key))
+    assert time.monotonic() - began < IN_TIME
+
+
+def test_a_slow_download_may_take_longer_than_the_timeout(impatient: Storage, s3_proxy: FaultyProxy) -> None:
+    key = put(impatient, DATA)
+    s3_proxy.expect(Slowed(when=b"GET /", step=len(DATA) // 60))
+    began = time.monotonic()
+    assert read_whole(impatient.open(key)) == DATA
+    assert time.monotonic() - began > STALLED
+
+
+@pytest.mark.parametrize("when", [b"HEAD /", b"GET /", b"PUT /", b"DELETE /"])
+def test_an_answer_that_trickles_is_an_error_in_time(
+    impatient: Storage, s3_proxy: FaultyProxy, when: bytes
+) -> None:
+    key = new_key("ab" * 32)
+    calls: dict[bytes, Callable[[], object]] = {
+        b"HEAD /": lambda: impatient.size(key),
+        b"GET /": lambda: list(impatient.keys()),
+        b"PUT /": lambda: put(impatient, b"abc"),
+        b"DELETE /": lambda: impatient.delete(key),
+    }
+    s3_proxy.expect(Slowed(when=when))
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable, match=f"no answer within {STALLED} s"):
+        calls[when]()
     assert time.monotonic() - began < IN_TIME
 
 
