@@ -25,7 +25,7 @@ from simpledrive.errors import (
 from simpledrive.ids import uuid7
 from simpledrive.storage import claims, taken
 from simpledrive.storage.base import MARKER, Storage, new_key
-from simpledrive.storage.ftp import connections, session
+from simpledrive.storage.ftp import connections, protocol
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
@@ -546,7 +546,7 @@ def test_in_active_mode_nobody_but_the_server_is_talked_to(
 
     proxy.faults = Faults(answers={"PORT": "200 Fine.", "STOR": "150 I am coming."})
     with closing(build("far", config | {"passive": "false"})) as storage:
-        monkeypatch.setattr(session.socket, "create_server", listen)
+        monkeypatch.setattr(protocol.socket, "create_server", listen)
         raised(StorageUnavailable, lambda: put(storage, b"abc"))
         monkeypatch.undo()
     assert len(strangers) == 1

@@ -4,7 +4,9 @@ storage      the promise of storage.base, in questions to the server
 reading      an object's bytes on their way from the server
 options      what can be configured
 connections  sessions: begun, kept, and asked a second time
-session      one connection, and what each reply to it means
+session      one logged-in connection, and what each reply to it means
+transfers    bytes on a data connection
+protocol     the connection itself, where ftplib's does not do
 faults       what becomes of a server's refusal
 """
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
 
-from simpledrive.storage.ftp.session import PlainFTP, SecureFTP, Session, code
+from simpledrive.storage.ftp.protocol import PlainFTP, SecureFTP, code
+from simpledrive.storage.ftp.session import Session
 
 T = TypeVar("T")
 

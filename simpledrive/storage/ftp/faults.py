@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from simpledrive.errors import StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.storage.ftp.connections import LoginRefused, NoTLS
-from simpledrive.storage.ftp.session import code
+from simpledrive.storage.ftp.protocol import code
 
 FULL = {"452", "552"}
 

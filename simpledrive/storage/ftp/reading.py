@@ -7,7 +7,8 @@ from functools import partial
 
 from simpledrive.errors import ObjectMissing, StorageUnavailable
 from simpledrive.storage.ftp.connections import Connections
-from simpledrive.storage.ftp.session import Download, Session
+from simpledrive.storage.ftp.session import Session
+from simpledrive.storage.ftp.transfers import Receiving
 
 Errors = Callable[[str], AbstractContextManager[None]]
 
@@ -20,7 +21,7 @@ class Range:
     ) -> None:
         self._name, self._connections, self._errors, self._path = name, connections, errors, path
         self._at, self._end, self._held = at, end, held
-        self._transfer: tuple[Session, Download] | None = None
+        self._transfer: tuple[Session, Receiving] | None = None
         self._closed = False
 
     def read(self, size: int, /) -> bytes:
@@ -39,9 +40,9 @@ class Range:
     def close(self) -> None:
         self._closed = True
         if self._transfer is not None:
-            (session, download), self._transfer = self._transfer, None
+            (session, receiving), self._transfer = self._transfer, None
             try:
-                download.leave(at_end=self._at == self._held)
+                receiving.leave(at_end=self._at == self._held)
             except (ftplib.Error, EOFError, OSError):
                 session.close()
             else:
@@ -57,23 +58,23 @@ class Range:
                     return data
             return self._take(*self._begin(), size)
 
-    def _take(self, session: Session, download: Download, size: int) -> bytes:
+    def _take(self, session: Session, receiving: Receiving, size: int) -> bytes:
         """What the transfer gives; one that gives nothing is over."""
         self._transfer = None
         data = b""
         try:
-            data = download.read(size)
+            data = receiving.read(size)
         finally:
             if data:
-                self._transfer = session, download
+                self._transfer = session, receiving
             else:
-                download.close()
+                receiving.close()
                 session.close()
         return data
 
-    def _begin(self) -> tuple[Session, Download]:
-        session, download = self._connections.hold(partial(Session.fetch, path=self._path, start=self._at))
-        if download is None:
+    def _begin(self) -> tuple[Session, Receiving]:
+        session, receiving = self._connections.hold(partial(Session.fetch, path=self._path, start=self._at))
+        if receiving is None:
             self._connections.give_back(session)
             raise ObjectMissing(self._name, "read", "the object is gone")
-        return session, download
+        return session, receiving

@@ -21,7 +21,8 @@ from simpledrive.storage.ftp.connections import Connections
 from simpledrive.storage.ftp.faults import storage_errors
 from simpledrive.storage.ftp.options import FtpOptions
 from simpledrive.storage.ftp.reading import Range
-from simpledrive.storage.ftp.session import Session, Upload
+from simpledrive.storage.ftp.session import Session
+from simpledrive.storage.ftp.transfers import Sending
 from simpledrive.storage.taken import Taken
 from simpledrive.streams.ahead import blocks_of
 from simpledrive.streams.source import Source
@@ -58,9 +59,9 @@ class FtpStorage(Storage):
         undo: list[Undo] = [partial(Session.remove, path=part)]
         with self._taken.taking(key) as unused, blocks_of(source) as next_block:
             with self._errors("put"):
-                session, upload = self._connections.hold(partial(self._begin, part))
+                session, sending = self._connections.hold(partial(self._begin, part))
             try:
-                self._fill(upload, next_block)
+                self._fill(sending, next_block)
                 with self._errors("put"):
                     self._check_size(session, part, source.size)
                     if not unused:
@@ -117,17 +118,17 @@ class FtpStorage(Storage):
             raise StorageRefused(self.name, operation, "not a storage key")
         return f"objects/{key[:2]}/{key}"
 
-    def _begin(self, part: str, session: Session) -> Upload:
+    def _begin(self, part: str, session: Session) -> Sending:
         return session.store(part, partial(self._make_folder, session, "tmp"))
 
-    def _fill(self, upload: Upload, next_block: Callable[[], bytes]) -> None:
+    def _fill(self, sending: Sending, next_block: Callable[[], bytes]) -> None:
         # What the source raises is not this storage's error, even if it is an OSError: hence the small steps.
-        with upload:
+        with sending:
             while data := next_block():
                 with self._errors("put"):
-                    upload.send(data)
+                    sending.send(data)
             with self._errors("put"):
-                upload.finish()
+                sending.finish()
 
     def _check_size(self, session: Session, part: str, size: int) -> None:
         held = session.glance(part)
