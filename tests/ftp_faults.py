@@ -16,13 +16,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-What = Literal["reset", "stall", "close", "corrupt"]
+What = Literal["reset", "stall", "close", "corrupt", "drip", "flood"]
 PATIENCE = 30
+DROPS, DROP_SECONDS = 40, 0.05
+"""What drips does so for two seconds: never silent for long, and over at last if nobody gives it up."""
+FLOOD = 4 << 20
+"""Bytes. What floods ends too."""
 
 
 @dataclass
 class Break:
-    """What happens behind the byte `at` of a data connection, the next `times` times, and what `then`."""
+    """What happens behind the byte `at` of a data connection, the next `times` times, and what `then`.
+
+    What drips is late, and what floods has lines in it that nobody wrote: nothing else is wrong with it.
+    """
 
     at: int
     what: What
@@ -38,14 +45,18 @@ class Break:
 @dataclass
 class Faults:
     """`answers`: what a command is answered instead of being passed on. `lost`: commands whose last reply is
-    lost, with the connection or without a word. `codes`: what a command's reply becomes. `stutter`: a second
-    reply to each broken transfer. `turned_away`: how many connections are greeted with 421.
+    lost, with the connection or without a word. `long`: what its last reply begins with, "" for the greeting.
+    `twice`: commands whose last reply comes twice, in one packet. `codes`: what a command's reply becomes.
+    `stutter`: a second reply to each broken transfer. `turned_away`: how many connections are greeted
+    with 421.
     """
 
     upload: Break | None = None
     download: Break | None = None
     answers: dict[str, str] = field(default_factory=dict)
     lost: dict[str, Literal["reset", "stall"]] = field(default_factory=dict)
+    long: dict[str, Literal["drip", "flood"]] = field(default_factory=dict)
+    twice: set[str] = field(default_factory=set)
     codes: dict[tuple[str, str], str] = field(default_factory=dict)
     stutter: bool = False
     turned_away: int = 0
@@ -177,6 +188,12 @@ class FaultyFtp:
                     cut = broken.at - passed
                     if broken.what == "corrupt":
                         data = data[:cut] + bytes([data[cut] ^ 1]) + data[cut + 1 :]
+                    elif broken.what == "drip":
+                        target.sendall(data[:cut])
+                        self.drip(target, data[cut : cut + DROPS])
+                        data = data[cut + DROPS :]
+                    elif broken.what == "flood":
+                        data = data[:cut] + b"flood\r\n" * (FLOOD // 7) + data[cut:]
                     else:
                         target.sendall(data[:cut])
                         self._break(source, target, broken.what)
@@ -187,6 +204,11 @@ class FaultyFtp:
         except OSError:
             reset(source)
             reset(target)
+
+    def drip(self, target: socket.socket, data: bytes) -> None:
+        for drop in data:
+            target.sendall(bytes([drop]))
+            self._over.wait(DROP_SECONDS)
 
     def _break(self, source: socket.socket, target: socket.socket, what: What) -> None:
         if what == "stall":
@@ -242,6 +264,14 @@ class _Talk:
                 reset(self._server)
                 return False
             return True
+        if code[0] in "23" and (how := faults.long.get(self._command)):
+            self._proxy.note()
+            if how == "drip":
+                self._proxy.drip(self._client, f"{code}-{'.' * DROPS}\r\n".encode())
+            else:
+                self._client.sendall(f"{code}-flood\r\n".encode() * (FLOOD // 11))
+        if code.startswith("2") and self._command in faults.twice:
+            line *= 2
         if other := faults.codes.get((self._command, code)):
             line = other + line[3:]
         if faults.stutter and code == "426":

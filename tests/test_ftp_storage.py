@@ -5,11 +5,14 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -25,11 +28,11 @@ from simpledrive.errors import (
 from simpledrive.ids import uuid7
 from simpledrive.storage import claims, taken
 from simpledrive.storage.base import MARKER, Storage, new_key
-from simpledrive.storage.ftp import connections, protocol
+from simpledrive.storage.ftp import connections, patience, protocol, transfers
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
-from tests.ftp_faults import Break, Faults, FaultyFtp, What
+from tests.ftp_faults import DROP_SECONDS, DROPS, Break, Faults, FaultyFtp, What
 from tests.ftp_servers import FtpServer
 from tests.servers import children, wait_for
 from tests.sources import content, source_of
@@ -257,7 +260,9 @@ def test_a_server_with_too_many_clients_is_asked_again(storage: Storage, proxy: 
     assert "421" in str(raised(StorageUnavailable, lambda: put(storage, b"abc")))
 
 
-@pytest.mark.parametrize("answer", ["200 What?", "213 many", "213", "xyz", "350 Go on"])
+@pytest.mark.parametrize(
+    "answer", ["200 What?", "213 many", "213", "213 " + 5000 * "9", "xyz", "350 Go on", "213\xb2 9"]
+)
 def test_a_session_is_dropped_after_an_odd_answer(storage: Storage, proxy: FaultyFtp, answer: str) -> None:
     key = put(storage, b"abc")
     proxy.faults = Faults(answers={"SIZE": answer})
@@ -273,6 +278,33 @@ def test_a_second_reply_to_a_broken_transfer_confuses_nobody(storage: Storage, p
     assert read_whole(storage.open(key, 5, 9)) == content(LARGE)[5:9]
     assert storage.size(key) == LARGE
     assert proxy.connections == 2
+
+
+def test_a_second_reply_in_the_same_packet_is_not_taken_for_the_next(
+    storage: Storage, proxy: FaultyFtp
+) -> None:
+    key = put(storage, b"abc")
+    proxy.faults = Faults(twice={"RETR"})
+    assert read_whole(storage.open(key)) == b"abc"
+    proxy.faults = Faults(answers={"DELE": "450 Busy."})
+    raised(StorageUnavailable, lambda: storage.delete(key))
+    proxy.faults = Faults(twice={"STOR", "SIZE"})
+    raised(StorageUnavailable, lambda: put(storage, b"def"))
+    proxy.faults = Faults()
+    assert list(storage.keys()) == [key]
+
+
+@pytest.mark.parametrize(
+    "answer", ["200 Here.", '257-"/x"\r\n257 done', '257 "/x\ry"', '257 "/x\0y"', "257 /x"]
+)
+def test_a_folder_that_is_not_told_is_not_guessed(
+    storage: Storage, config: dict[str, str], proxy: FaultyFtp, answer: str
+) -> None:
+    proxy.faults = Faults(answers={"PWD": answer})
+    raised(StorageUnavailable, lambda: storage.size(MARKER))
+    assert set(proxy.count()) == {"USER", "PASS", "TYPE", "PWD"}
+    with closing(build("far", config | {"base_dir": f"/{config['base_dir']}"})) as absolute:
+        assert is_there(absolute, put(absolute, b"abc"))
 
 
 # What 550 means
@@ -442,7 +474,58 @@ def test_a_server_that_says_nothing_is_not_waited_for_longer_than_the_timeout(
         with closing(build("far", config)) as storage:
             for call in (storage.size, storage.open, storage.delete):
                 error = raised(StorageUnavailable, lambda call=call: call(new_key("ab" * 32)))
-                assert f"says nothing for {STALLED:g} s" in str(error)
+                assert f"says nothing, or next to nothing, for {STALLED:g} s" in str(error)
+
+
+@pytest.mark.parametrize("command", ["", "TYPE"])
+@pytest.mark.parametrize("how", ["drip", "flood"])
+def test_a_reply_that_does_not_end_is_given_up(
+    impatient: Storage, proxy: FaultyFtp, command: str, how: Literal["drip", "flood"]
+) -> None:
+    key = put(impatient, b"abc")
+    impatient.close()
+    proxy.faults = Faults(long={command: how})
+    raised(StorageUnavailable, lambda: impatient.size(key))
+    proxy.faults = Faults()
+    assert impatient.size(key) == 3
+
+
+def test_a_list_that_does_not_end_is_given_up(
+    storage: Storage, proxy: FaultyFtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "LARGEST_LISTING", 4 * BLOCK)
+    key = put(storage, b"abc")
+    proxy.faults = Faults(download=Break(0, "flood"))
+    raised(StorageUnavailable, lambda: list(storage.keys()))
+    assert list(storage.keys()) == [key]
+
+
+def test_a_download_that_trickles_is_given_up(storage: Storage, impatient: Storage, proxy: FaultyFtp) -> None:
+    key = put(storage, content(LARGE))
+    proxy.faults = Faults(download=Break(BLOCK, "drip"))
+    raised(StorageUnavailable, lambda: read_whole(impatient.open(key)))
+
+
+def test_an_upload_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one end of the pair takes in 4 KiB steps, of which each comes well within the timeout."""
+    ours, theirs = socket.socketpair()
+    data = content(8 * BLOCK)
+    monkeypatch.setattr(patience, "SLOWEST", 1 << 20)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 10)
+    ours.settimeout(STALLED)
+
+    def take() -> int:
+        pauses, taken = [DROP_SECONDS] * DROPS, 0
+        while got := len(theirs.recv(4 << 10)):
+            taken += got
+            time.sleep(pauses.pop() if pauses else 0)
+        return taken
+
+    with theirs, ThreadPoolExecutor(1) as pool:
+        going = pool.submit(take)
+        with transfers.Sending(protocol.PlainFTP(), ours) as sending, pytest.raises(TimeoutError):
+            sending.send(data)
+        assert going.result(30) < len(data)
 
 
 @pytest.mark.parametrize("server", ["vsftpd", "proftpd"])
@@ -492,6 +575,54 @@ def test_a_server_that_echoes_the_password_gets_it_into_no_message_and_no_traceb
         assert code in str(error)
         assert "hunter2" not in "".join(traceback.format_exception(error)) + caplog.text
         assert "hunter2" not in repr(vars(storage)) + repr(storage.options)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("PASS", "421 Busy: PASS hunter2"),
+        ("PASS", "332 Which account, hunter2?"),
+        ("PASS", "hunter2"),
+        ("TYPE", "550 hunter2"),
+        ("PWD", "257 hunter2"),
+        ("PASV", "200 hunter2"),
+        ("PASV", "227 hunter2"),
+        ("STOR", "350 hunter2"),
+        ("SIZE", "213 hunter2"),
+        ("RNTO", "350 hunter2"),
+    ],
+)
+def test_what_a_server_says_is_in_no_traceback(
+    config: dict[str, str], proxy: FaultyFtp, command: str, answer: str
+) -> None:
+    proxy.faults = Faults(answers={command: answer})
+    with closing(build("far", config)) as storage, pytest.raises(StorageError) as caught:
+        put(storage, b"abc")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_what_is_said_in_clear_behind_the_word_that_begins_tls_counts_for_nothing(
+    config: dict[str, str], certificates: Path
+) -> None:
+    """Whoever can write into the connection would otherwise answer what is asked within TLS."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificates / "server.pem")
+
+    def serve() -> bytes:
+        client, _ = listening.accept()
+        client.sendall(b"220 Hello.\r\n")
+        assert client.recv(100) == b"AUTH TLS\r\n"
+        client.sendall(b"234 Go on.\r\n230 You are in.\r\n")
+        with tls.wrap_socket(client, server_side=True) as secured:
+            return secured.recv(100)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        listening.settimeout(IN_TIME)
+        going = pool.submit(serve)
+        secure = {"port": str(listening.getsockname()[1]), "tls": "explicit"}
+        with closing(build("far", config | secure | {"ca_bundle": str(certificates / "ca.pem")})) as storage:
+            raised(StorageUnavailable, lambda: storage.size(MARKER))
+        assert going.result(IN_TIME) == b"", "something was sent"
 
 
 def test_without_tls_at_the_server_no_password_is_sent(config: dict[str, str], proxy: FaultyFtp) -> None:

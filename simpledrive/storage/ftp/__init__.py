@@ -7,6 +7,7 @@ connections  sessions: begun, kept, and asked a second time
 session      one logged-in connection, and what each reply to it means
 transfers    bytes on a data connection
 protocol     the connection itself, where ftplib's does not do
+patience     how long a server is waited for
 faults       what becomes of a server's refusal
 """
 

@@ -72,7 +72,7 @@ class Server:
         refused = ""
         try:
             ftplib.FTP.login(ftp, _as_sent(self.username), _as_sent(self.password))
-        except ftplib.Error as error:
+        except (ftplib.error_perm, ftplib.error_temp, ftplib.error_reply) as error:
             if code(error) in BUSY:
                 raise
             refused = code(error)

@@ -14,10 +14,7 @@ FULL = {"452", "552"}
 
 @contextmanager
 def storage_errors(backend: str, timeout: float, operation: str) -> Iterator[None]:
-    """Makes storage errors of all that a session raises.
-
-    A reply's text is not passed on: it may name paths, or echo what the server was sent.
-    """
+    """Makes storage errors of all that a session raises."""
     try:
         yield
     except LoginRefused as error:
@@ -31,15 +28,16 @@ def storage_errors(backend: str, timeout: float, operation: str) -> Iterator[Non
         if isinstance(error, ftplib.error_perm):
             raise StorageRefused(backend, operation, f"the server refuses ({code(error)})") from error
         raise StorageUnavailable(backend, operation, f"not now ({code(error)})") from error
-    except (ftplib.error_reply, ftplib.error_proto, ftplib.Error) as error:
-        raise StorageUnavailable(backend, operation, "the server makes no sense") from error
     except EOFError as error:
         raise StorageUnavailable(backend, operation, "the server broke the connection off") from error
     except ssl.SSLCertVerificationError as error:
         why = f"the server's certificate is not trusted: {error.verify_message}"
         raise StorageRefused(backend, operation, why) from error
+    except (ftplib.Error, ValueError, OverflowError) as error:
+        # Numbers that are none end here too. A certificate's error is also a ValueError: hence below it.
+        raise StorageUnavailable(backend, operation, "the server makes no sense") from error
     except TimeoutError as error:
-        why = f"the server says nothing for {timeout:g} s"
+        why = f"the server says nothing, or next to nothing, for {timeout:g} s"
         raise StorageUnavailable(backend, operation, why) from error
     except OSError as error:
         why = error.strerror or type(error).__name__

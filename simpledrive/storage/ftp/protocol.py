@@ -1,20 +1,79 @@
-"""ftplib's connection with what it lacks, and what a reply's code is."""
+"""ftplib's connection with what it lacks: each reply has a limit and a deadline, and no error its text.
+
+Replies are read through a buffer of our own, in which one that nobody asked for is seen.
+"""
 
 # ruff: noqa: S321 (FTP is what this is for)
 
 import ftplib
+import re
+import select
 import socket
 import ssl
+from typing import Any
+
+from simpledrive.storage.ftp.patience import Patience
+
+LONGEST_REPLY = 64 << 10
+"""Bytes, all lines together: servers greet with pages, but not with books."""
+STEP = 4 << 10
+REFUSALS = {"4": ftplib.error_temp, "5": ftplib.error_perm}
 
 
 class PlainFTP(ftplib.FTP):
-    """ftplib's, but in active mode it listens where the server sees it, and to nobody but the server."""
+    """ftplib's, but a reply's text is in no error: it may name paths, or echo what the server was sent.
+
+    In active mode it listens where the server sees it, and to nobody but the server.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._unread = bytearray()
 
     @property
     def control(self) -> socket.socket:
         if self.sock is None:
             raise EOFError
         return self.sock
+
+    def in_step(self) -> bool:
+        """Whether the server has said nothing unasked: no 421, no second reply, and no farewell."""
+        if self._unread or (isinstance(self.control, ssl.SSLSocket) and self.control.pending()):
+            return False
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        return not poll.poll(0)
+
+    def putline(self, line: str) -> None:
+        # What is unread would be taken for the reply to this. Behind AUTH TLS it was even said in clear.
+        if self._unread:
+            raise ftplib.error_proto("a reply that nobody asked for")
+        super().putline(line)
+
+    def getmultiline(self) -> str:
+        """A whole reply, which has the connection's timeout for all of its lines together."""
+        lines: list[str] = []
+        room = LONGEST_REPLY
+        with Patience(self.control) as patience:
+            while not lines or not _is_whole(lines):
+                line = self._next_line(room, patience)
+                room -= len(line)
+                lines.append(line.decode(self.encoding).rstrip("\r\n"))
+        return "\n".join(lines)
+
+    def getresp(self) -> str:
+        reply = self.getmultiline()
+        if not re.match(r"[1-5][0-9][0-9]", reply):
+            raise ftplib.error_proto("not a reply")
+        if refusal := REFUSALS.get(reply[0]):
+            raise refusal(reply[:3])
+        return reply
+
+    def voidresp(self) -> str:
+        reply = self.getresp()
+        if reply[0] != "2":
+            raise ftplib.error_reply(reply[:3])
+        return reply
 
     def makeport(self) -> socket.socket:
         host = self.control.getsockname()[0]
@@ -29,7 +88,11 @@ class PlainFTP(ftplib.FTP):
         return listening
 
     def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        data, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        try:
+            data, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        except (ftplib.error_reply, ftplib.error_proto, ValueError, OverflowError):
+            # Not from the error: ftplib's own hold the whole reply.
+            raise ftplib.error_proto("no address that data can go to") from None
         try:
             if not self.passiveserver and data.getpeername()[0] != self.control.getpeername()[0]:
                 raise ftplib.error_proto("a stranger came to the data connection")
@@ -39,6 +102,19 @@ class PlainFTP(ftplib.FTP):
             data.close()
             raise
         return data, size
+
+    def _next_line(self, room: int, patience: Patience) -> bytes:
+        while not (end := self._unread.find(b"\n") + 1) and len(self._unread) < room:
+            patience.wait()
+            data = self.control.recv(STEP)
+            if not data:
+                raise EOFError
+            self._unread += data
+        if not 0 < end <= room:
+            raise ftplib.error_proto("a reply without an end")
+        line = bytes(self._unread[:end])
+        del self._unread[:end]
+        return line
 
 
 class SecureFTP(PlainFTP, ftplib.FTP_TLS):
@@ -54,5 +130,10 @@ class SecureFTP(PlainFTP, ftplib.FTP_TLS):
 
 
 def code(error: ftplib.Error) -> str:
-    """A reply's three digits. Its text is the server's: it may name paths, or echo what it was sent."""
+    """The three digits of the reply that raised it."""
     return str(error)[:3]
+
+
+def _is_whole(lines: list[str]) -> bool:
+    """RFC 959, 4.2: a reply whose code is followed by a hyphen ends with the line that has a space there."""
+    return lines[-1][:3] == lines[0][:3] and lines[-1][3:4] != "-"

@@ -9,20 +9,21 @@ repeats nothing and knows no keys.
 
 import ftplib
 import posixpath
-import select
+import re
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from simpledrive.storage.ftp.protocol import PlainFTP, code
-from simpledrive.storage.ftp.transfers import PORTION, Receiving, Sending
+from simpledrive.storage.ftp.transfers import Receiving, Sending
 
 MISSING_OR_FORBIDDEN = {"550"}
 NO_FOLDER = {"550", "553", "451", "450"}
 """What STOR and RNTO into a missing folder are answered with: 451 and 450 only claim to be temporary."""
 THERE_OR_FORBIDDEN = {"550", "521", "553"}
 NOTHING_TO_LIST = {"550", "450"}
+SIZE = re.compile(r"213 +([0-9]{1,18})\s*")
 
 
 class Session:
@@ -32,13 +33,11 @@ class Session:
         """`base` as configured: a path, or one below the folder that the login leads to."""
         self._ftp, self.begun = ftp, time.monotonic()
         ftp.voidcmd("TYPE I")
-        self._base = base if base.startswith("/") else posixpath.join(ftp.pwd() or "/", base)
+        self._base = base if base.startswith("/") else posixpath.join(_home(ftp), base)
 
     def in_step(self) -> bool:
-        """Whether the server has said nothing unasked: no 421, and no farewell."""
-        poll = select.poll()
-        poll.register(self._ftp.control, select.POLLIN)
-        return not poll.poll(0)
+        """Whether it may be used again: the server has said nothing unasked."""
+        return self._ftp.in_step()
 
     def close(self) -> None:
         with suppress(OSError):
@@ -56,10 +55,10 @@ class Session:
         reply = self._expect(f"SIZE {self._at(path)}", MISSING_OR_FORBIDDEN)
         if reply is None:
             return None
-        size = reply[4:].strip()
-        if not reply.startswith("213") or not size.isdecimal():
-            raise ftplib.error_reply(reply)
-        return int(size)
+        said = SIZE.fullmatch(reply)
+        if said is None:
+            raise ftplib.error_reply(reply[:3])
+        return int(said[1])
 
     def names(self, folder: str) -> list[str]:
         """What is in a folder, in no order; nothing if there is none."""
@@ -111,7 +110,7 @@ class Session:
         data = self._expect_data(command, NO_FOLDER)
         if data is None:
             make_folder()
-            data = self._data(command)
+            data = self._ftp.transfercmd(command)
         return Sending(self._ftp, data)
 
     def fetch(self, path: str, start: int) -> Receiving | None:
@@ -139,17 +138,11 @@ class Session:
     ) -> socket.socket | None:
         """A data connection for the command, or None for one of the expected codes."""
         try:
-            return self._data(command, start)
+            return self._ftp.transfercmd(command, start)
         except (ftplib.error_perm, ftplib.error_temp) as error:
             if code(error) not in expected:
                 raise
             return None
-
-    def _data(self, command: str, start: int | None = None) -> socket.socket:
-        try:
-            return self._ftp.transfercmd(command, start)
-        except (ValueError, OverflowError) as error:
-            raise ftplib.error_proto("no address that data can go to") from error
 
     def _enter(self, folder: str) -> bool:
         return self._expect(f"CWD {folder}", MISSING_OR_FORBIDDEN) is not None
@@ -159,12 +152,8 @@ class Session:
         data = self._expect_data("NLST", NOTHING_TO_LIST)
         if data is None:
             return []
-        said = bytearray()
         with Receiving(self._ftp, data) as listing:
-            while portion := listing.read(PORTION):
-                said += portion
-            listing.finish()
-        return [posixpath.basename(line.rstrip("\r")) for line in said.decode("latin-1").split("\n")]
+            return [posixpath.basename(line) for line in listing.lines()]
 
     def _confirm_missing(self, path: str) -> None:
         """Returns if what the server has just refused is not there: 550 also says that it is forbidden."""
@@ -177,3 +166,11 @@ class Session:
                 return
             at = folder.rstrip("/")
         raise ftplib.error_perm("550 not even the root")
+
+
+def _home(ftp: PlainFTP) -> str:
+    """The folder that the login leads to. Guessing it would be to look for objects where none are."""
+    home = ftp.pwd()
+    if not home or re.search(r"[\0\r\n]", home):
+        raise ftplib.error_proto("PWD without a folder")
+    return home

@@ -5,13 +5,19 @@
 import ftplib
 import socket
 import ssl
+from collections.abc import Iterator
 from contextlib import suppress
 
+from simpledrive.storage.ftp.patience import Patience
 from simpledrive.storage.ftp.protocol import PlainFTP
 from simpledrive.streams.source import Closing
 
 PORTION = 256 << 10
-"""Bytes that go to or come from a socket at a time: each portion has the whole timeout to itself."""
+"""Bytes that go to or come from a socket at a time."""
+LARGEST_LISTING = 64 << 20
+"""Bytes of memory that the names in a folder may take: half a million keys."""
+BESIDE_A_NAME = 64
+"""Bytes that Python keeps for each."""
 PARTING_SECONDS = 2
 """How long a server is waited for that was told of the end by closing the data connection."""
 
@@ -25,8 +31,12 @@ class Sending(Closing):
     def send(self, data: bytes) -> None:
         view = memoryview(data)
         try:
-            while view:
-                view = view[self._data.send(view[:PORTION]) :]
+            with Patience(self._data) as patience:
+                while view:
+                    patience.wait()
+                    sent = self._data.send(view[:PORTION])
+                    patience.moved(sent)
+                    view = view[sent:]
         except TimeoutError:
             raise
         except OSError:
@@ -56,9 +66,27 @@ class Receiving(Closing):
     def read(self, size: int) -> bytes:
         """The next bytes, as many as asked for up to PORTION; fewer or none only at the end."""
         view, filled = self._portion[:size], 0
-        while filled < len(view) and (got := self._data.recv_into(view[filled:])):
-            filled += got
+        with Patience(self._data) as patience:
+            while filled < len(view):
+                patience.wait()
+                got = self._data.recv_into(view[filled:])
+                if not got:
+                    break
+                patience.moved(got)
+                filled += got
         return bytes(view[:filled])
+
+    def lines(self) -> Iterator[str]:
+        """Each line; behind the last, `finish`. Raises when they would take more than LARGEST_LISTING."""
+        taken, rest = 0, b""
+        while portion := self.read(PORTION):
+            *whole, rest = (rest + portion).split(b"\n")
+            taken += len(portion) + BESIDE_A_NAME * len(whole)
+            if taken > LARGEST_LISTING:
+                raise ftplib.error_proto("a list without an end")
+            yield from (line.decode("latin-1").rstrip("\r") for line in whole)
+        yield rest.decode("latin-1").rstrip("\r")
+        self.finish()
 
     def finish(self) -> None:
         """Behind the last byte: returns with the server's word that this was all."""
