@@ -280,6 +280,15 @@ def test_a_second_reply_to_a_broken_transfer_confuses_nobody(storage: Storage, p
     assert proxy.connections == 2
 
 
+@pytest.mark.parametrize("numbers", ["1,2", f"127,0,0,1,{5000 * '9'},1", f"127,0,0,1,{20 * '9'},1"])
+def test_an_address_that_is_none_is_an_odd_answer(storage: Storage, proxy: FaultyFtp, numbers: str) -> None:
+    key = put(storage, b"abc")
+    proxy.faults = Faults(answers={"PASV": f"227 ({numbers})"})
+    assert "makes no sense" in str(raised(StorageUnavailable, lambda: read_whole(storage.open(key))))
+    proxy.faults = Faults()
+    assert read_whole(storage.open(key)) == b"abc"
+
+
 def test_a_second_reply_in_the_same_packet_is_not_taken_for_the_next(
     storage: Storage, proxy: FaultyFtp
 ) -> None:

@@ -87,21 +87,47 @@ class PlainFTP(ftplib.FTP):
             raise
         return listening
 
-    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+    def makepasv(self) -> tuple[str, int]:
         try:
-            data, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
-        except (ftplib.error_reply, ftplib.error_proto, ValueError, OverflowError):
-            # Not from the error: ftplib's own hold the whole reply.
+            return super().makepasv()
+        except (ftplib.error_reply, ftplib.error_proto):
+            # Not from the error, which holds the whole reply.
             raise ftplib.error_proto("no address that data can go to") from None
+
+    def transfercmd(self, cmd: str, rest: int | str | None = None) -> socket.socket:
+        """The data connection of a transfer that has begun. No hint of its size is looked for."""
+        if self.passiveserver:
+            data = socket.create_connection(self.makepasv(), self.timeout)
+        else:
+            data = self.makeport()
         try:
-            if not self.passiveserver and data.getpeername()[0] != self.control.getpeername()[0]:
-                raise ftplib.error_proto("a stranger came to the data connection")
+            if rest is not None:
+                self.sendcmd(f"REST {rest}")
+            self._begin(cmd)
+            if not self.passiveserver:
+                data = self._accept(data)
             # Else the few bytes that end TLS wait 40 ms for the acknowledgement of those before.
             data.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except BaseException:
             data.close()
             raise
-        return data, size
+        return data
+
+    def _begin(self, command: str) -> None:
+        reply = self.sendcmd(command)
+        if reply[0] == "2":  # some servers say that they have understood, before they say that they begin
+            reply = self.getresp()
+        if reply[0] != "1":
+            raise ftplib.error_reply(reply[:3])
+
+    def _accept(self, listening: socket.socket) -> socket.socket:
+        with listening:
+            data, (host, *_) = listening.accept()
+        if host != self.control.getpeername()[0]:
+            data.close()
+            raise ftplib.error_proto("a stranger came to the data connection")
+        data.settimeout(self.timeout)
+        return data
 
     def _next_line(self, room: int, patience: Patience) -> bytes:
         while not (end := self._unread.find(b"\n") + 1) and len(self._unread) < room:
@@ -123,10 +149,10 @@ class SecureFTP(PlainFTP, ftplib.FTP_TLS):
     vsftpd and ProFTPD refuse others: so they know that both come from one client.
     """
 
-    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
-        data, size = PlainFTP.ntransfercmd(self, cmd, rest)
+    def transfercmd(self, cmd: str, rest: int | str | None = None) -> socket.socket:
+        data = PlainFTP.transfercmd(self, cmd, rest)
         session = self.control.session if isinstance(self.control, ssl.SSLSocket) else None
-        return self.context.wrap_socket(data, server_hostname=self.host, session=session), size
+        return self.context.wrap_socket(data, server_hostname=self.host, session=session)
 
 
 def code(error: ftplib.Error) -> str:
