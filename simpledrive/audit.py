@@ -33,6 +33,11 @@ Action = Literal[
     "key.deleted",
     "session.begun",
     "session.ended",
+    "migration.begun",
+    "migration.paused",
+    "migration.resumed",
+    "migration.rolled_back",
+    "migration.finalized",
 ]
 """A noun and what was done to it."""
 

@@ -16,6 +16,7 @@
     │   ├── PreconditionFailed  the blob is not the one the caller named by its ETag
     │   ├── RangeNotSatisfiable the range begins past the end
     │   ├── BackendNotFound     no backend of this name is configured
+    │   ├── MigrationNotFound   no such migration
     │   ├── KeyNotFound         no such key, as far as this caller may know
     │   ├── KeyExists           a key was made by the same form before
     │   ├── KeyReused           an Idempotency-Key that stands for another request
@@ -109,6 +110,10 @@ class RangeNotSatisfiable(RequestError):
 
 class BackendNotFound(RequestError):
     """No backend of this name is configured. The message names those that are."""
+
+
+class MigrationNotFound(RequestError):
+    """There is no migration with that id."""
 
 
 class KeyNotFound(RequestError):

@@ -19,8 +19,9 @@ from simpledrive.keys import Keys
 from simpledrive.listing import Listing
 from simpledrive.machines import Machines
 from simpledrive.metrics import observe_operation
-from simpledrive.migration import Migration
 from simpledrive.models import DriveRow, Replica
+from simpledrive.moving import Migrations, Mover
+from simpledrive.moving.copying import Copies
 from simpledrive.probes import Probes
 from simpledrive.quotas import Quotas
 from simpledrive.replicas import Replicas
@@ -59,7 +60,8 @@ class Parts:
     history: History
     files: Files
     machines: Machines
-    migration: Migration
+    mover: Mover
+    migrations: Migrations
     upkeep: Upkeep
     sweeper: Sweeper
     probes: Probes
@@ -83,6 +85,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
     )
     orphan_age = timedelta(seconds=settings.orphan_age)
     replicas = Replicas(database, backends, orphan_age)
+    copies = Copies(database, backends, replicas)
     staging = Staging(settings.staging_path)
     upkeep = Upkeep(
         database,
@@ -114,7 +117,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         history=History(database, timedelta(days=settings.history_days)),
         files=Files(database, drive),
         machines=Machines(database, drive),
-        migration=Migration(database, backends, replicas),
+        mover=Mover(database, backends, replicas, copies),
+        migrations=Migrations(database, backends, replicas, copies),
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
         probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),

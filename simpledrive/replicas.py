@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import case, literal, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
@@ -24,7 +24,7 @@ from simpledrive.errors import (
     StorageError,
     StorageUnavailable,
 )
-from simpledrive.models import Replica, now
+from simpledrive.models import Replica, UTCDateTime, now
 from simpledrive.sql import Database, affected, insert
 from simpledrive.storage.base import made_at, new_key
 from simpledrive.streams.pieces import Pieces
@@ -111,12 +111,13 @@ class Replicas:
         except BaseException as error:
             refused = isinstance(error, DriveError) and not isinstance(error, DatabaseUnavailable)
             if provided.used is None or refused:
-                self._forget(provided)
+                self.forget(provided)
             raise
         if provided.used != provided.key:
-            self._forget(provided)
+            self.forget(provided)
 
-    def _forget(self, provided: Provided) -> None:
+    def forget(self, provided: Provided) -> None:
+        """Removes bytes that were put and that no row names. Never fails: what stays is left to the sweep."""
         if not provided.fresh:
             return
         try:
@@ -182,10 +183,13 @@ def mark_bad(session: Session, sha256: str, key: str) -> bool:
     return bool(affected(session, update(Replica).where(*there).values(bad_at=now())))
 
 
-def release(session: Session, sha256: str, backend: str) -> None:
-    """Something stopped needing this replica: somebody should look whether it is still needed.
+def release(session: Session, sha256: str, backend: str, keep: timedelta = timedelta()) -> None:
+    """Something stopped needing this replica: when `keep` is over, somebody should look whether it is needed.
 
-    A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it.
+    A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it. What
+    is kept longer for somebody stays so.
     """
     there = (Replica.sha256 == sha256, Replica.storage_backend == backend)
-    session.execute(update(Replica).where(*there).values(retired_at=now()))
+    moment = now() + keep
+    longest = case((Replica.retired_at > moment, Replica.retired_at), else_=literal(moment, UTCDateTime))
+    session.execute(update(Replica).where(*there).values(retired_at=longest))

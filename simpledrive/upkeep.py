@@ -150,7 +150,10 @@ class Upkeep:
                 log.warning("left for a sweep of orphans: %s", error)
 
     def _let_go(self, session: Session, sha256: str, ready: set[str]) -> list[tuple[str, str]]:
-        """Deletes the rows that nothing needs; the rest are in use again. Locks first, looks second."""
+        """Deletes the rows that nothing needs; the rest are in use again. Locks first, looks second.
+
+        What a migration keeps is kept as long as any record has these bytes: else nothing is left to go back.
+        """
         rows = session.scalars(
             select(Replica)
             .where(Replica.sha256 == sha256)
@@ -159,18 +162,15 @@ class Upkeep:
         ).all()
         gone = []
         for row in rows:
-            if (
-                row.retired_at is None
-                or row.retired_at > now() - self._grace
-                or row.storage_backend not in ready
-            ):
+            if row.retired_at is None or row.storage_backend not in ready:
                 continue
-            if _needed(session, row):
+            is_due, is_kept = row.retired_at < now() - self._grace, row.retired_at > now()
+            if is_due and _needed(session, row):
                 row.retired_at = None
-                continue
-            gone.append(row)
-            session.delete(row)
-            count(session, row.storage_backend, replicas=-1, size=-row.size)
+            elif is_due or (is_kept and not _named(session, sha256)):
+                gone.append(row)
+                session.delete(row)
+                count(session, row.storage_backend, replicas=-1, size=-row.size)
         return [(row.storage_backend, row.storage_key) for row in gone]
 
     def _sweep_orphans(self, storage: Storage, force: bool, swept: Swept) -> None:
@@ -199,16 +199,17 @@ class Upkeep:
 
 
 def _needed(session: Session, replica: Replica) -> bool:
-    return any(
-        session.scalar(
-            select(
-                exists().where(
-                    table.sha256 == replica.sha256, table.storage_backend == replica.storage_backend
-                )
-            )
-        )
-        for table in (Blob, BlobHistory)
-    )
+    """Whether it is some record's home."""
+    return _named(session, replica.sha256, replica.storage_backend)
+
+
+def _named(session: Session, sha256: str, *homes: str) -> bool:
+    """Whether any record has these bytes, at one of these homes if there are any."""
+    for table in (Blob, BlobHistory):
+        named = exists().where(table.sha256 == sha256)
+        if session.scalar(select(named.where(table.storage_backend.in_(homes)) if homes else named)):
+            return True
+    return False
 
 
 def _batches(storage: Storage) -> Iterator[list[str]]:

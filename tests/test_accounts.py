@@ -16,6 +16,7 @@ from simpledrive.records import removal
 from simpledrive.replicas import release
 from simpledrive.rights import SERVER, Caller
 from tests.drives import check, fetch, impatient, keep, replace, replicas
+from tests.moves import move
 
 Pair = tuple[Parts, Parts]
 
@@ -109,7 +110,7 @@ def test_what_moves_while_it_expires_is_let_go_where_it_went(
     first, second = pair
     keep(first, "a", b"bytes")
     first.drive.delete(SERVER, "a")
-    meanwhile(upkeep, lambda: list(second.migration.run("local", "database")))
+    meanwhile(upkeep, lambda: move(second, "local", "database"))
     impatient(first).sweep()
     check(first)
     impatient(first).sweep()

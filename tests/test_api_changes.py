@@ -182,7 +182,7 @@ def test_what_is_replaced_while_it_moves_is_not_changed(any_parts: Parts) -> Non
     storage.put = slow
     first = any_parts.drive.describe(SERVER, "a").sha256
     with pytest.raises(PreconditionFailed):
-        any_parts.migration.move(
+        any_parts.mover.move(
             SERVER, "a", "database", lambda blob: blob is not None and blob.sha256 == first, filename="x"
         )
     assert others == []

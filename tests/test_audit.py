@@ -13,6 +13,7 @@ from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.drives import keep, replace
+from tests.moves import move
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_every_deed_has_its_entry(client: FlaskClient, any_parts: Parts) -> None
 def test_a_migration_says_what_moved(any_parts: Parts) -> None:
     for id in ("a", "b"):
         keep(any_parts, id, b"same")
-    list(any_parts.migration.run("local", "database"))
+    move(any_parts, "local", "database")
     moved = entries(any_parts, action="blob.moved")
     assert sorted(entry.target for entry in moved) == ["a", "b"]
     assert {entry.key_name for entry in moved} == {SERVER.name}

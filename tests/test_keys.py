@@ -437,9 +437,9 @@ def test_bytes_are_placed_only_where_the_key_may(any_parts: Parts) -> None:
     with pytest.raises(Forbidden):
         keep(any_parts, "y", b"bytes", "local", caller=caller)
     with pytest.raises(Forbidden):
-        any_parts.migration.move(caller, "x", "local")
+        any_parts.mover.move(caller, "x", "local")
     keep(any_parts, "z", b"other", "local")
-    assert any_parts.migration.move(caller, "z", "database").storage_backend == "database"
+    assert any_parts.mover.move(caller, "z", "database").storage_backend == "database"
 
 
 def test_the_first_of_its_backends_is_the_default_of_a_key(any_parts: Parts) -> None:

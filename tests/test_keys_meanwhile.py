@@ -60,7 +60,7 @@ ACTS: dict[str, Callable[[Parts, Caller], object]] = {
     "erase": lambda parts, caller: parts.drive.delete(caller, "a", permanent=True),
     "change": lambda parts, caller: parts.drive.change(caller, "a", filename="x"),
     "restore": lambda parts, caller: parts.drive.restore(caller, "a", 1),
-    "move": lambda parts, caller: parts.migration.move(caller, "a", "database"),
+    "move": lambda parts, caller: parts.mover.move(caller, "a", "database"),
     "name": lambda parts, caller: parts.drive.store_known(caller, digest_of(b"two"), 3, NewBlob(id="b")),
 }
 

@@ -26,7 +26,8 @@ from tests.servers import Server
 
 TABLES = {
     "api_keys", "audit_log", "backend_usage", "blob_data", "blob_history", "blob_metadata", "blob_object",
-    "drive", "ended_sessions", "machine_files", "replays", "replicas", "reservations",
+    "drive", "ended_sessions", "machine_files", "migration_items", "migrations",
+    "replays", "replicas", "reservations",
 }  # fmt: skip
 
 

@@ -6,23 +6,19 @@ from datetime import timedelta
 import pytest
 
 from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable, DriveError, StorageUnavailable
-from simpledrive.migration import Migration
+from simpledrive.moving.switching import Switch
 from simpledrive.parts import Parts
 from simpledrive.records import Recording
 from simpledrive.storage.base import made_at
 from tests.drives import check, keep, objects, replicas
+from tests.moves import move
 
 
 def store(parts: Parts) -> None:
     keep(parts, "b", b"new bytes", "database")
 
 
-def move(parts: Parts) -> None:
-    moves = list(parts.migration.run("local", "database"))
-    assert [move.why is not None for move in moves] == [True]
-
-
-WAYS = {store: (Recording, "record"), move: (Migration, "_switch")}
+WAYS = {store: (Recording, "record"), move: (Switch, "switch")}
 each_way = pytest.mark.parametrize("put", WAYS, ids=["stored", "moved"])
 
 
@@ -41,11 +37,8 @@ def fail(
     parts.backends.check("database")
     with monkeypatch.context() as patch:
         patch.setattr(where, name, failing)
-        if put is move:
-            move(parts)
-        else:
-            with pytest.raises(type(error)):
-                put(parts)
+        with pytest.raises(type(error)):
+            put(parts)
     assert [row.storage_backend for row in replicas(parts)] == ["local"]
     check(parts)
 
@@ -76,7 +69,7 @@ def test_what_took_so_long_that_a_sweep_may_take_it_for_lost_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr("simpledrive.replicas.made_at", lambda key: made_at(key) - half_of_it)
         if put is move:
-            move(any_parts)
+            assert [told.state for told in move(any_parts).values()] == ["failed"]
         else:
             with pytest.raises(StorageUnavailable, match="took so long"):
                 put(any_parts)

@@ -24,6 +24,7 @@ from simpledrive.sweeper import Sweeper
 from simpledrive.upkeep import Swept
 from tests.apps import BEARER, settings_for
 from tests.drives import check, digest_of, fetch, impatient, keep, objects, put_orphan, replace, replicas
+from tests.moves import move
 from tests.servers import Server, wait_for
 from tests.sources import content, source_of
 
@@ -44,7 +45,7 @@ def release_long_ago(parts: Parts) -> None:
 
 def test_nothing_goes_before_its_grace_is_over(any_parts: Parts) -> None:
     keep(any_parts, "a", b"bytes")
-    list(any_parts.migration.run("local", "database"))
+    move(any_parts, "local", "database")
     age(any_parts, timedelta(seconds=590))
     assert any_parts.upkeep.sweep() == Swept()
     assert len(objects(any_parts, "local")) == 1
@@ -61,9 +62,9 @@ def test_each_replica_of_the_same_bytes_has_its_own_grace(
     archive = {"archive": {"kind": "local", "path": str(tmp_path / "archive")}}
     parts: Parts = make_app(backends=archive).extensions["simpledrive"]
     keep(parts, "a", b"bytes")
-    list(parts.migration.run("local", "database"))
+    move(parts, "local", "database")
     age(parts, timedelta(hours=1))
-    list(parts.migration.run("database", "archive"))
+    move(parts, "database", "archive")
     assert parts.upkeep.sweep() == Swept(replicas=1)
     assert [row.storage_backend for row in replicas(parts)] == ["archive", "database"]
     check(parts)
@@ -82,7 +83,7 @@ def test_a_replica_that_is_needed_less_and_less_has_its_whole_grace_in_the_end(a
     """Somebody stopped needing it long ago while others still did; the last of them stops now."""
     keep(any_parts, "a", b"bytes")
     release_long_ago(any_parts)
-    list(any_parts.migration.run("local", "database"))
+    move(any_parts, "local", "database")
     assert any_parts.upkeep.sweep() == Swept()
     assert len(objects(any_parts, "local")) == 1
 
@@ -118,7 +119,7 @@ def test_a_backend_that_fails_to_delete_leaves_an_orphan_and_no_record(
     any_parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(any_parts, "a", b"bytes")
-    list(any_parts.migration.run("local", "database"))
+    move(any_parts, "local", "database")
     age(any_parts, timedelta(days=1))
 
     def refuse(key: str) -> None:

@@ -74,7 +74,7 @@ def patch(id: str) -> Response:
         if sent.version:
             blob = parts().drive.restore(caller(), id, sent.version, only)
         elif sent.moves:
-            blob = parts().migration.move(caller(), id, sent.storage_backend, only, **sent.described())
+            blob = parts().mover.move(caller(), id, sent.storage_backend, only, **sent.described())
         else:
             blob = parts().drive.change(caller(), id, **sent.described(), only=only)
     response = json_response(documents.record(blob))

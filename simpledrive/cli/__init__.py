@@ -6,6 +6,7 @@ from simpledrive.cli.audit import audit
 from simpledrive.cli.checking import check_backend
 from simpledrive.cli.config import config
 from simpledrive.cli.keys import keys
+from simpledrive.cli.migrations import finalize_migration, migrations, pause_migration, rollback_migration
 from simpledrive.cli.moving import migrate_backend
 from simpledrive.cli.sweeping import sweep
 
@@ -13,5 +14,16 @@ drive = AppGroup(
     "drive",
     help="Keys, checking backends, moving blobs between them, sweeping, the audit log, settings.",
 )
-for command in (audit, check_backend, config, keys, migrate_backend, sweep):
+for command in (
+    audit,
+    check_backend,
+    config,
+    finalize_migration,
+    keys,
+    migrate_backend,
+    migrations,
+    pause_migration,
+    rollback_migration,
+    sweep,
+):
     drive.add_command(command)

@@ -3,49 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import click
 from flask.cli import with_appcontext
-from pydantic import ByteSize, TypeAdapter, ValidationError
 from sqlalchemy.exc import DBAPIError
 
+from simpledrive.cli.values import End, Size
 from simpledrive.errors import DriveError, Invalid
 from simpledrive.http.current import parts
 from simpledrive.keys import NewKey, described
 from simpledrive.logs import moment, printable
-from simpledrive.models import ApiKey, now
+from simpledrive.models import ApiKey
 from simpledrive.rights import SCOPES, SERVER
-
-
-class Size(click.ParamType[int]):
-    """Bytes, with a unit as the settings have them: 20M, 10GiB."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return int(TypeAdapter(ByteSize).validate_python(value))
-        except ValidationError:
-            self.fail(f"{value!r} is not a number of bytes such as 20M or 10GiB.", param, ctx)
-
-
-class End(click.ParamType[datetime]):
-    """A day or a moment (ISO 8601, UTC unless it says otherwise), or days from now: 30d."""
-
-    name = "end"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            if found := re.fullmatch(r"([0-9]{1,6})d", str(value)):
-                return now() + timedelta(days=int(found[1]))
-            end = datetime.fromisoformat(str(value))
-            return end if end.tzinfo is not None else end.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a date such as 2027-01-31 nor days such as 30d.", param, ctx)
 
 
 @click.group("keys")

@@ -1,53 +1,116 @@
-"""flask drive migrate-backend."""
+"""flask drive migrate-backend: plans, moves, and tells how it goes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
+from simpledrive.cli.progress import told
+from simpledrive.cli.receipts import write_receipt
+from simpledrive.cli.values import Age, Size
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
+from simpledrive.models import Migration
+from simpledrive.moving import Selection
+from simpledrive.moving.flow import Flow
+from simpledrive.moving.migrations import GRACE
+from simpledrive.moving.planning import Plan
+from simpledrive.rights import SERVER
+
+SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 
 
 @click.command("migrate-backend")
 @click.argument("source")
 @click.argument("target")
-@click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
+@click.option("--prefix", default="", help="Only ids that begin like this.")
+@click.option("--id", "ids", multiple=True, help="Only this id; may be said several times.")
+@click.option("--older-than", help="Only what was stored before: 30d, 12h, 2026-11-20.")
+@click.option("--newer-than", help="Only what was stored since.")
+@click.option("--min-size", type=Size(), help="Only what is at least so large: 64KiB, 20M.")
+@click.option("--max-size", type=Size(), help="Only what is at most so large.")
+@click.option("--content-type", help="Only this media type, or image/ for all images.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many records.")
+@click.option("--current-only", is_flag=True, help="Leave earlier versions and the trash where they are.")
+@click.option("--dry-run", is_flag=True, help="Say what would move and the hash of that, and move nothing.")
+@click.option("--plan", metavar="HASH", help="Refuse if something else would move than a dry run has said.")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
+@click.option("--bandwidth", type=Size(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--grace", type=Age(), help="How long SOURCE keeps what has moved; 7d unless you say.")
+@click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write what moved here.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @with_appcontext
-def migrate_backend(source: str, target: str, dry_run: bool) -> None:
-    """Move everything whose home is SOURCE to TARGET, every byte compared.
+def migrate_backend(
+    source: str,
+    target: str,
+    dry_run: bool,
+    plan: str | None,
+    workers: int,
+    bandwidth: int | None,
+    grace: timedelta | None,
+    receipt: Path | None,
+    as_json: bool,
+    current_only: bool,
+    **selected: Any,
+) -> None:
+    """Move what has its home at SOURCE to TARGET, every byte compared, while everybody goes on working.
 
-    May be interrupted and run again. Exit code 0: all moved; 1: some did not; 2: could not run.
+    May be interrupted: the same command goes on, tries again what failed, and takes what has come since. What
+    has moved is kept at SOURCE for a while, for `flask drive rollback-migration`.
+
+    Exit code 0: all moved; 1: some did not; 2: could not run; 130: interrupted.
     """
-    migration = parts().migration
+    migrations = parts().migrations
     try:
-        plan = migration.plan(source, target)
-        click.echo(
-            f"{plan.contents} contents of {plan.bytes} bytes, in {plan.records} records, "
-            f"from {source} to {target}."
-        )
+        selection = Selection(**selected, versions=not current_only)
         if dry_run:
+            _tell_plan(migrations.plan(SERVER, source, target, selection), source, target, as_json)
             return
-        _move_all(source, target, plan.bytes)
-        remaining = migration.plan(source, target).records
+        kept = GRACE if grace is None else grace
+        migration = migrations.begin(SERVER, source, target, selection, grace=kept, plan=plan)
+        try:
+            _run(migration, workers, bandwidth, as_json)
+        finally:
+            if receipt is not None:
+                write_receipt(receipt, migration.id)
+        migration = migrations.get(SERVER, migration.id)
     except DriveError as error:
         click.echo(f"Could not run: {error}", err=True)
-        raise SystemExit(2) from error
+        raise SystemExit(COULD_NOT_RUN) from error
     except KeyboardInterrupt:
         click.echo("Interrupted. What has moved has moved; the same command goes on.", err=True)
-        raise SystemExit(1) from None
-    if remaining:
-        why = "what failed, or was stored there meanwhile. The same command goes on."
-        click.echo(f"{remaining} records remain at {source}: {why}", err=True)
-        raise SystemExit(1)
+        raise SystemExit(INTERRUPTED) from None
+    if migration.failed or migration.pending:
+        raise SystemExit(SOME_FAILED)
 
 
-def _move_all(source: str, target: str, total: int) -> None:
-    moved = failed = size = 0
-    with click.progressbar(length=max(total, 1), label="Moving") as bar:
-        for move in parts().migration.run(source, target):
-            bar.update(move.size)
-            if move.why is not None:
-                failed += 1
-                click.echo(f"\nNot moved: {move.sha256}: {move.why}", err=True)
-            elif move.records:
-                moved, size = moved + 1, size + move.size
-    click.echo(f"Moved {moved} contents, {size} bytes. {failed} failed.")
+def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
+    if as_json:
+        document = {"items": plan.items, "bytes": plan.bytes, "first": plan.first, "plan": plan.hash}
+        click.echo(json.dumps(document))
+        return
+    click.echo(f"{plan.items} records of {plan.bytes} bytes would move from {source} to {target}.")
+    for id in plan.first:
+        click.echo(f"  {id}")
+    if plan.items > len(plan.first):
+        click.echo(f"  and {plan.items - len(plan.first)} more")
+    click.echo(f"This plan is {plan.hash}: with --plan {plan.hash} nothing else moves.")
+
+
+def _run(migration: Migration, workers: int, bandwidth: int | None, as_json: bool) -> None:
+    migrations = parts().migrations
+    with told(migration, as_json) as tell:
+        try:
+            for outcome in migrations.run(migration, workers, Flow(bandwidth)):
+                tell.outcome(outcome)
+        except KeyboardInterrupt:
+            # Else another worker would go on with what somebody wants to stop.
+            migrations.pause(SERVER, migration.id)
+            raise
+        finally:
+            tell.end(migrations.get(SERVER, migration.id))

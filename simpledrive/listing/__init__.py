@@ -5,7 +5,7 @@ not the last names a cursor, with which the next one is asked for; nobody else n
 """
 
 from simpledrive.keyset import within
-from simpledrive.listing.filters import Filter
+from simpledrive.listing.filters import Filter, is_of_type
 from simpledrive.listing.folders import Folder, FolderPage
 from simpledrive.listing.levels import DELIMITER, Page
 from simpledrive.listing.pages import Listing
@@ -17,5 +17,6 @@ __all__ = [
     "FolderPage",
     "Listing",
     "Page",
+    "is_of_type",
     "within",
 ]

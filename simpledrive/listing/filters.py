@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from simpledrive.ids import unprintable
 from simpledrive.models import Blob
@@ -40,7 +41,7 @@ class Filter:
         if self.storage_backend is not None:
             found.append(Blob.storage_backend == self.storage_backend)
         if self.content_type is not None:
-            found.append(_is_of_type(self.content_type.lower()))
+            found.append(is_of_type(Blob.content_type, self.content_type.lower()))
         if self.sha256 is not None:
             found.append(Blob.sha256 == self.sha256.lower())
         if self.min_size is not None:
@@ -62,8 +63,9 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def _is_of_type(wanted: str) -> ColumnElement[bool]:
-    stored = func.lower(Blob.content_type)
+def is_of_type(column: InstrumentedAttribute[str], wanted: str) -> ColumnElement[bool]:
+    """Whether a stored media type is `wanted` (in small letters), whatever its parameters. See Filter."""
+    stored = func.lower(column)
     if wanted.endswith("/"):
         return stored.startswith(wanted, autoescape=True)
     return or_(stored == wanted, stored.startswith(wanted + ";", autoescape=True))

@@ -6,8 +6,9 @@ import pytest
 from flask import Flask
 
 from simpledrive.errors import Invalid, StorageFull, StorageRefused, StorageUnavailable
-from simpledrive.migration import Plan
+from simpledrive.moving import running
 from simpledrive.parts import Parts
+from simpledrive.replicas import Provided
 from simpledrive.rights import SERVER
 from tests.drives import (
     check,
@@ -22,12 +23,8 @@ from tests.drives import (
     trust_no_more,
     versions,
 )
+from tests.moves import after_reading_back, begin, move, plan, run, states
 from tests.sources import content
-
-
-def move(parts: Parts, source: str = "local", target: str = "database") -> dict[str, str | None]:
-    """Runs a migration; for each content what went wrong."""
-    return {done.sha256: done.why for done in parts.migration.run(source, target)}
 
 
 def homes(parts: Parts) -> set[str]:
@@ -40,12 +37,14 @@ def test_everything_moves_there_and_back(any_parts: Parts) -> None:
     for id, data in contents.items():
         keep(any_parts, id, data)
     for source, target in (("local", "database"), ("database", "local")) * 2:
-        assert any_parts.migration.plan(source, target) == Plan(4, sum(sizes), 4)
-        assert set(move(any_parts, source, target).values()) == {None}
+        planned = plan(any_parts, source, target)
+        assert (planned.items, planned.bytes, planned.first) == (4, sum(sizes), sorted(contents))
+        told = move(any_parts, source, target).values()
+        assert {(outcome.state, outcome.records) for outcome in told} == {("moved", 1)}
         assert homes(any_parts) == {target}
         for id, data in contents.items():
             assert fetch(any_parts, id) == data
-        assert any_parts.migration.plan(source, target) == Plan(0, 0, 0)
+        assert plan(any_parts, source, target).items == 0
         check(any_parts)
 
 
@@ -54,7 +53,8 @@ def test_earlier_versions_and_the_trash_move_too(any_parts: Parts) -> None:
     replace(any_parts, "a", b"second")
     keep(any_parts, "b", b"third")
     any_parts.drive.delete(SERVER, "b")
-    assert any_parts.migration.plan("local", "database") == Plan(3, 16, 3)
+    assert plan(any_parts).items == 3
+    assert plan(any_parts, versions=False).items == 1
     assert len(move(any_parts)) == 3
     assert {aside.storage_backend for id in "ab" for aside in versions(any_parts, id)} == {"database"}
     any_parts.drive.restore(SERVER, "b")
@@ -82,7 +82,7 @@ def test_moving_back_before_the_sweep_copies_nothing(any_parts: Parts) -> None:
 
 def test_a_plan_changes_nothing(any_parts: Parts) -> None:
     keep(any_parts, "a", b"bytes")
-    any_parts.migration.plan("local", "database")
+    assert plan(any_parts).items == 1
     assert homes(any_parts) == {"local"}
     assert objects(any_parts, "database") == set()
 
@@ -90,9 +90,9 @@ def test_a_plan_changes_nothing(any_parts: Parts) -> None:
 def test_unknown_backends_are_refused_with_the_known_ones(parts: Parts) -> None:
     for source, target in (("local", "nowhere"), ("nowhere", "local"), ("local", "local")):
         with pytest.raises(Invalid):
-            parts.migration.plan(source, target)
+            plan(parts, source, target)
         with pytest.raises(Invalid):
-            next(parts.migration.run(source, target))
+            begin(parts, source, target)
 
 
 def test_a_corrupt_source_is_reported_and_copied_nowhere(any_parts: Parts) -> None:
@@ -102,8 +102,8 @@ def test_a_corrupt_source_is_reported_and_copied_nowhere(any_parts: Parts) -> No
     flip(any_parts, contents[2], "local", 299_999)
     lose(any_parts, contents[4], "local")
     told = move(any_parts)
-    assert [told[digest_of(data)] is None for data in contents] == [True, True, False, True, False]
-    assert "local" in (told[digest_of(contents[2])] or "")
+    assert [told[digest_of(data)].state == "moved" for data in contents] == [True, True, False, True, False]
+    assert told[digest_of(contents[2])].why.startswith("local: ")
     assert len(objects(any_parts, "database")) == 3
     for seed in (0, 1, 3):
         assert fetch(any_parts, f"{seed}") == contents[seed]
@@ -112,7 +112,7 @@ def test_a_corrupt_source_is_reported_and_copied_nowhere(any_parts: Parts) -> No
     # The bytes come again: then they move.
     for seed in (2, 4):
         keep(any_parts, f"again {seed}", contents[seed])
-    assert set(move(any_parts).values()) == {None}
+    assert {told.state for told in move(any_parts).values()} == {"moved"}
     assert homes(any_parts) == {"database"}
     check(any_parts)
 
@@ -123,7 +123,7 @@ def test_a_corrupt_copy_at_the_target_is_not_taken_for_one(any_parts: Parts) -> 
         keep(any_parts, f"a {id(harm)}", data, "local")
         keep(any_parts, f"b {id(harm)}", data, "database")
         harm(any_parts, data, "database", 7)
-        assert move(any_parts) == {digest_of(data): None}
+        assert move(any_parts)[digest_of(data)].state == "moved"
         assert fetch(any_parts, f"a {id(harm)}") == fetch(any_parts, f"b {id(harm)}") == data
     check(any_parts)
 
@@ -143,9 +143,9 @@ def test_a_target_that_is_full_takes_what_it_can(any_parts: Parts, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "put", small_only)
         told = move(any_parts)
-    assert sorted(why is None for why in told.values()) == [False] * 3 + [True] * 3
+    assert sorted(outcome.state for outcome in told.values()) == ["failed"] * 3 + ["moved"] * 3
     check(any_parts)
-    assert set(move(any_parts).values()) == {None}
+    assert {told.state for told in move(any_parts).values()} == {"moved"}
     assert homes(any_parts) == {"database"}
     check(any_parts)
 
@@ -161,7 +161,8 @@ def test_a_target_that_does_not_answer_when_read_back_is_not_switched_to(
 
     with monkeypatch.context() as patch:
         patch.setattr(any_parts.backends.use("database"), "open", down)
-        assert "no answer" in str(move(any_parts)[digest_of(b"bytes")])
+        patch.setattr(running, "PAUSES", (0.0,))
+        assert "no answer" in move(any_parts)[digest_of(b"bytes")].why
     assert any_parts.drive.describe(SERVER, "a").storage_backend == "local"
     assert [row.bad_at for row in replicas(any_parts)] == [None, None]
     check(any_parts)
@@ -186,7 +187,7 @@ def test_a_target_that_garbles_what_it_is_given_is_never_switched_to(
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "open", lambda *arguments: Garbled(opened(*arguments)))
-        assert "reads back wrong" in str(move(any_parts)[digest_of(b"bytes")])
+        assert "reads back wrong" in move(any_parts)[digest_of(b"bytes")].why
     assert fetch(any_parts, "a") == b"bytes"
     assert objects(any_parts, "database") == set()
     check(any_parts)
@@ -196,12 +197,12 @@ def test_what_is_deleted_meanwhile_is_no_failure(make_app: Callable[..., Flask])
     parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
     for seed in range(4):
         keep(parts, f"{seed}", content(1000, seed))
-    moving = parts.migration.run("local", "database")
-    assert next(moving).records == 1
+    migration = begin(parts)
     for seed in range(4):
         parts.drive.delete(SERVER, f"{seed}")
     parts.upkeep.sweep()
-    assert [(done.records, done.why) for done in moving] == [(0, None)] * 3
+    assert {told.state for told in run(parts, migration)} == {"gone"}
+    assert states(parts, migration) == {"gone": 4}
     parts.upkeep.sweep()
     assert replicas(parts) == []
     assert objects(parts, "database") == set()
@@ -212,85 +213,62 @@ def test_what_is_deleted_during_its_own_copy_leaves_nothing_behind(
 ) -> None:
     parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
     keep(parts, "a", b"bytes")
-    read_back = parts.migration._read_back
 
-    def slow(provided) -> None:
-        read_back(provided)
+    def delete(_copied: object) -> None:
         parts.drive.delete(SERVER, "a")
         parts.upkeep.sweep()
 
-    monkeypatch.setattr(parts.migration, "_read_back", slow)
-    assert move(parts) == {digest_of(b"bytes"): None}
+    with after_reading_back(monkeypatch, delete):
+        assert move(parts)[digest_of(b"bytes")].state == "gone"
     parts.upkeep.sweep()
     assert replicas(parts) == []
     assert objects(parts, "local") == objects(parts, "database") == set()
     check(parts)
 
 
-def test_what_is_stored_at_the_source_meanwhile_moves_too(any_parts: Parts) -> None:
+def test_what_is_stored_at_the_source_meanwhile_stays_until_it_is_asked_for_again(any_parts: Parts) -> None:
     for seed in range(4):
         keep(any_parts, f"{seed}", content(1000, seed))
-    moving = any_parts.migration.run("local", "database")
-    for seed in range(4):
-        next(moving)
-        keep(any_parts, f"new {seed}", content(1000, 10 + seed), "local")
-    assert all(done.why is None for done in moving)
+    migration = begin(any_parts)
+    keep(any_parts, "new", content(1000, 10), "local")
+    assert len([*run(any_parts, migration)]) == 4
+    assert plan(any_parts).first == ["new"]
+    move(any_parts)
     assert homes(any_parts) == {"database"}
-    assert any_parts.migration.plan("local", "database") == Plan(0, 0, 0)
-    assert len(any_parts.listing.page(SERVER).blobs) == 8
+    assert len(any_parts.listing.page(SERVER).blobs) == 5
     check(any_parts)
 
 
-def test_what_failed_is_not_tried_again_in_the_same_run(
-    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_failed_is_tried_again_by_the_same_request_and_not_in_the_same_run(any_parts: Parts) -> None:
     for seed in range(4):
         keep(any_parts, f"{seed}", content(1000, seed))
     lose(any_parts, content(1000, 2), "local")
-    told = [done.sha256 for done in any_parts.migration.run("local", "database")]
+    migration = begin(any_parts)
+    told = [outcome.sha256 for outcome in run(any_parts, migration)]
     assert sorted(told) == sorted(digest_of(content(1000, seed)) for seed in range(4))
-    assert any_parts.migration.plan("local", "database").records == 1
-
-
-def test_a_source_that_is_filled_all_the_time_does_not_keep_a_run_from_ending(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep(parts, "a", b"bytes")
-    written = iter(range(10_000))
-    copy = parts.migration._copy
-
-    def never_alone(*arguments):
-        keep(parts, f"{(number := next(written))}", content(100, number), "local")
-        return copy(*arguments)
-
-    monkeypatch.setattr(parts.migration, "_copy", never_alone)
-    assert set(move(parts).values()) == {None}
-    monkeypatch.undo()
-    assert parts.migration.plan("local", "database").records > 0
-    assert set(move(parts).values()) == {None}
-    assert homes(parts) == {"database"}
+    assert states(any_parts, migration) == {"moved": 3, "failed": 1}
+    keep(any_parts, "the bytes again", content(1000, 2))
+    again = begin(any_parts)
+    assert again.id == migration.id
+    assert [outcome.state for outcome in run(any_parts, again)] == ["moved"]
+    assert states(any_parts, again) == {"moved": 5}
+    assert begin(any_parts).id != migration.id
+    check(any_parts)
 
 
 def test_an_interruption_leaves_a_whole_drive(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    contents = {f"{seed}": content(300_000, seed) for seed in range(5)}
+    contents = {f"{seed}": content(300_000, seed) for seed in range(12)}
     for id, data in contents.items():
         keep(any_parts, id, data)
-    read_back, calls = any_parts.migration._read_back, []
-
-    def interrupted(provided) -> None:
-        calls.append(provided)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        read_back(provided)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(any_parts.migration, "_read_back", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            move(any_parts)
-    assert len(objects(any_parts, "database")) == 2
-    assert any_parts.migration.plan("local", "database").contents == 3
+    migration = begin(any_parts)
+    running = run(any_parts, migration)
+    next(running)
+    running.close()
+    moved = states(any_parts, migration)["moved"]
+    assert 1 <= moved < 12
+    assert len(objects(any_parts, "database")) == moved
     check(any_parts)
-    assert len(move(any_parts)) == 3
+    assert sum(told.records for told in run(any_parts, begin(any_parts))) == 12 - moved
     for id, data in contents.items():
         assert fetch(any_parts, id) == data
     check(any_parts)
@@ -300,16 +278,15 @@ def test_a_copy_that_somebody_else_made_meanwhile_is_read_back_too(
     any_parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(any_parts, "a", b"bytes")
-    read_back, read = any_parts.migration._read_back, []
+    read: list[str] = []
 
-    def slow(provided) -> None:
-        read_back(provided)
-        read.append(provided.key)
+    def be_first(copied: Provided) -> None:
+        read.append(copied.key)
         if len(read) == 1:
             keep(any_parts, "b", b"bytes", "database")
 
-    monkeypatch.setattr(any_parts.migration, "_read_back", slow)
-    assert move(any_parts) == {digest_of(b"bytes"): None}
+    with after_reading_back(monkeypatch, be_first):
+        assert move(any_parts)[digest_of(b"bytes")].state == "moved"
     there = next(row for row in replicas(any_parts) if row.storage_backend == "database")
     assert read[-1] == there.storage_key != read[0]
     assert objects(any_parts, "database") == {there.storage_key}

@@ -1,0 +1,98 @@
+"""Migrations: what was to move, and what became of it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Literal
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from simpledrive.models.base import BYTEWISE, Base, Moment
+
+MigrationState = Literal["planning", "running", "paused", "ended", "rolling_back", "rolled_back", "finalized"]
+"""Workers work at what is `running`. What has `ended` has nothing left to try; some may have failed."""
+
+ItemState = Literal["pending", "moved", "failed", "gone", "back", "stays"]
+"""`gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`."""
+
+PENDING = text("state = 'pending'")
+OPEN = text("state IN ('planning', 'running', 'paused')")
+
+
+class Migration(Base):
+    """Records that are to change their home from one backend to another.
+
+    The counts are of items: `items` were planned, `bytes` is what they hold together. `pending` is what is
+    left of them to try.
+    """
+
+    __tablename__ = "migrations"
+    __table_args__ = (
+        Index("ix_migrations_open", "mark", unique=True, sqlite_where=OPEN, postgresql_where=OPEN),
+    )
+
+    id: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    source: Mapped[str] = mapped_column(BYTEWISE)
+    target: Mapped[str] = mapped_column(BYTEWISE)
+    selection: Mapped[dict[str, Any]] = mapped_column(JSON)
+    mark: Mapped[str] = mapped_column(BYTEWISE)
+    """Stands for source, target and selection: the same asked for twice is one migration while it is open."""
+    plan: Mapped[str] = mapped_column(BYTEWISE)
+    """The hash of what was planned last: that of a dry run which saw the same."""
+    state: Mapped[MigrationState] = mapped_column(BYTEWISE)
+    grace_seconds: Mapped[int] = mapped_column(BigInteger)
+    """How long what was moved is kept at the source too."""
+    created_at: Mapped[Moment]
+    created_by: Mapped[str] = mapped_column(BYTEWISE)
+    created_by_name: Mapped[str] = mapped_column(Text)
+    ended_at: Mapped[Moment | None]
+    items: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    moved: Mapped[int] = mapped_column(BigInteger, default=0)
+    moved_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    failed: Mapped[int] = mapped_column(BigInteger, default=0)
+    gone: Mapped[int] = mapped_column(BigInteger, default=0)
+    back: Mapped[int] = mapped_column(BigInteger, default=0)
+    stays: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    @property
+    def pending(self) -> int:
+        return self.items - self.moved - self.failed - self.gone - self.back - self.stays
+
+
+class MigrationItem(Base):
+    """One blob, or one of its earlier versions, of a migration. Those with the same bytes are neighbours.
+
+    A worker that has `leased` it is at work on it until `leased_until`; who is late may find that another one
+    has taken it. `record` is the surrogate key of the blob or version, which stays when it is put aside.
+    """
+
+    __tablename__ = "migration_items"
+    __table_args__ = (
+        Index(
+            "ix_migration_items_pending",
+            "migration",
+            "sha256",
+            sqlite_where=PENDING,
+            postgresql_where=PENDING,
+        ),
+        Index("ix_migration_items_state", "migration", "state", "sha256", "record"),
+    )
+
+    migration: Mapped[str] = mapped_column(BYTEWISE, ForeignKey("migrations.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    record: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    blob_id: Mapped[str] = mapped_column(BYTEWISE)
+    version: Mapped[int] = mapped_column(Integer)
+    size: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[ItemState] = mapped_column(BYTEWISE)
+    why: Mapped[str] = mapped_column(Text, default="")
+    """Why it is failed, gone or stays."""
+    leased: Mapped[str | None] = mapped_column(BYTEWISE)
+    leased_until: Mapped[Moment | None]
+    source_key: Mapped[str | None] = mapped_column(BYTEWISE)
+    target_key: Mapped[str | None] = mapped_column(BYTEWISE)
+    verified_at: Mapped[Moment | None]
+    """When the copy at the target had been read back in full and was right."""
+    moved_at: Mapped[Moment | None]

@@ -1,0 +1,24 @@
+"""Moving blobs between backends while people read and write, every byte compared.
+
+A move adds a replica at the target, reads it back in full, compares digests, and only then switches the homes
+in one transaction; the old replica is kept for a while, to go back to, and swept after that. It may be
+interrupted anywhere and gone on with: what is done is done, and nothing is ever half moved.
+
+selection    which records are to be moved
+planning     what that is at this moment
+leasing      which worker is at work on what
+running      one worker's part: copy, compare, switch
+copying      a copy that was read back; flow: how fast
+switching    the transaction of a move
+tally        how far a migration has come
+returning    going back, and no longer being able to
+one          one blob, because somebody asked for it
+migrations   the records of it all
+"""
+
+from simpledrive.moving.migrations import Migrations
+from simpledrive.moving.one import Mover
+from simpledrive.moving.running import Outcome
+from simpledrive.moving.selection import Selection
+
+__all__ = ["Migrations", "Mover", "Outcome", "Selection"]

@@ -1,0 +1,88 @@
+"""Which records a migration is to move."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement
+
+from simpledrive.errors import Invalid
+from simpledrive.listing import is_of_type
+from simpledrive.models import Blob, BlobHistory
+
+AGE = re.compile(r"(\d{1,6})([smhdw])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Table = type[Blob] | type[BlobHistory]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is None or empty does not matter. Sizes are in bytes, both ends included.
+
+    `older_than` and `newer_than` are ages (30d, 12h) or moments (2026-11-20, with a time or without; UTC
+    unless it says more), and mean when the bytes were stored. `content_type` is a media type without
+    parameters, or the first half of one and a slash (`image/`). `limit` is how many records at most.
+    `versions`: earlier versions and the trash too.
+    """
+
+    prefix: str = ""
+    ids: tuple[str, ...] = ()
+    older_than: str | None = None
+    newer_than: str | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    content_type: str | None = None
+    limit: int | None = None
+    versions: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("older_than", "newer_than"):
+            if (said := getattr(self, field)) is not None:
+                _moment(field, said, datetime.now(UTC))
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return (Blob, BlobHistory) if self.versions else (Blob,)
+
+    def conditions(self, table: Table, present: datetime) -> list[ColumnElement[bool]]:
+        """What a record must be, beside its id. Ages are counted from `present`."""
+        found: list[ColumnElement[bool]] = []
+        if self.older_than is not None:
+            found.append(table.updated_at < _moment("older_than", self.older_than, present))
+        if self.newer_than is not None:
+            found.append(table.updated_at >= _moment("newer_than", self.newer_than, present))
+        if self.min_size is not None:
+            found.append(table.size >= self.min_size)
+        if self.max_size is not None:
+            found.append(table.size <= self.max_size)
+        if self.content_type is not None:
+            found.append(is_of_type(table.content_type, self.content_type.lower()))
+        return found
+
+    def as_json(self) -> dict[str, Any]:
+        """What was said, without what was left out."""
+        said = asdict(self) | {"ids": list(self.ids)}
+        return {name: value for name, value in said.items() if value not in (None, "", [])}
+
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> Self:
+        return cls(**said | {"ids": tuple(said.get("ids", ()))})
+
+
+def _moment(field: str, said: str, present: datetime) -> datetime:
+    if found := AGE.fullmatch(said):
+        try:
+            return present - timedelta(**{UNITS[found[2]]: int(found[1])})
+        except OverflowError:
+            raise Invalid((field, f"{said} is longer ago than the calendar reaches.")) from None
+    try:
+        moment = datetime.fromisoformat(said)
+    except ValueError:
+        raise Invalid(
+            (field, f"{said!r} is neither an age such as 30d nor a date such as 2026-11-20.")
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

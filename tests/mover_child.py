@@ -1,0 +1,71 @@
+"""Works at a migration in a process of its own, which kills itself at one step of moving a blob."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import wraps
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from simpledrive import create_app
+from simpledrive.moving import migrations, running
+from simpledrive.moving.copying import Copies
+from simpledrive.moving.leasing import Leases
+from simpledrive.moving.switching import Switch
+from simpledrive.replicas import Replicas
+from simpledrive.storage.measured import MeasuredStorage
+from simpledrive.streams.source import VerifyingReader
+from tests.apps import settings_for
+from tests.moves import begin, run
+
+STEPS: dict[str, tuple[Any, str, bool]] = {
+    "the plan is half written": (migrations, "add_items", True),
+    "the plan is written, not yet committed": (migrations, "recount", True),
+    "something is leased": (Leases, "take", True),
+    "a byte of the source was read": (VerifyingReader, "read", True),
+    "the bytes are about to be put": (MeasuredStorage, "put", False),
+    "the bytes are put": (MeasuredStorage, "put", True),
+    "the copy is read back": (Copies, "_read_back", True),
+    "the copy's row is written": (Replicas, "record", True),
+    "the homes are switched, not yet committed": (Switch, "switch", True),
+    "the homes are switched": (running, "Outcome", False),
+    "all are switched, the end is not noted": (migrations, "_end", False),
+}
+"""Each step: whose method it is at which the process dies, and whether that is when it has returned."""
+
+
+def die_at(owner: Any, name: str, after: bool, times: int) -> None:
+    """Has this process killed by the method's call number `times`."""
+    method: Callable[..., Any] = getattr(owner, name)
+    calls = count(1)
+
+    @wraps(method)
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        is_the_one = next(calls) == times
+        if is_the_one and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = method(*arguments, **named)
+        if is_the_one:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+
+
+def main() -> None:
+    folder, step, times, settings = sys.argv[1:]
+    app = create_app(settings_for(Path(folder), **json.loads(settings)))
+    if step:
+        die_at(*STEPS[step], int(times))
+    parts = app.extensions["simpledrive"]
+    for _ in run(parts, begin(parts)):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,359 @@
+"""What a migration is: selected, planned, gone on with, shared, rolled back, given up."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from simpledrive.errors import Forbidden, Invalid, MigrationNotFound, StorageRefused
+from simpledrive.models import Blob, MigrationItem, Replica, now
+from simpledrive.moving import Outcome, Selection, leasing, running
+from simpledrive.moving.flow import Stopped
+from simpledrive.parts import Parts
+from simpledrive.rights import SERVER, Caller
+from tests.drives import check, digest_of, fetch, flip, keep, lose, objects, replace, replicas
+from tests.moves import begin, move, plan, run, states
+from tests.sources import content
+
+
+def homes(parts: Parts) -> dict[str, str]:
+    return {blob.id: blob.storage_backend for blob in parts.listing.page(SERVER, limit=1000).blobs}
+
+
+def roll_back(parts: Parts, id: str) -> list[Outcome]:
+    return list(parts.migrations.roll_back(SERVER, id))
+
+
+# --- What is selected, and planned
+
+
+def age(parts: Parts, id: str, by: timedelta) -> None:
+    """As if the blob had been stored that long ago."""
+    statement = update(Blob).where(Blob.id == id).values(updated_at=now() - by)
+    parts.database.write(lambda session: session.execute(statement))
+
+
+@pytest.mark.parametrize(
+    ("selected", "expected"),
+    [
+        ({}, ["a/old", "a/small", "b/image", "b/large"]),
+        ({"prefix": "a/"}, ["a/old", "a/small"]),
+        ({"ids": ("a/old", "b/large", "nowhere")}, ["a/old", "b/large"]),
+        ({"older_than": "30d"}, ["a/old"]),
+        ({"newer_than": "30d"}, ["a/small", "b/image", "b/large"]),
+        ({"older_than": "2000-01-01"}, []),
+        ({"newer_than": "2000-01-01T00:00:00+02:00"}, ["a/old", "a/small", "b/image", "b/large"]),
+        ({"min_size": 1000}, ["b/large"]),
+        ({"max_size": 999}, ["a/old", "a/small", "b/image"]),
+        ({"content_type": "image/png"}, ["b/image"]),
+        ({"content_type": "image/"}, ["b/image"]),
+        ({"limit": 3}, ["a/old", "a/small", "b/image"]),
+        ({"prefix": "b/", "min_size": 1000, "limit": 1}, ["b/large"]),
+    ],
+)
+def test_a_selection_moves_what_it_says_and_nothing_else(
+    any_parts: Parts, selected: dict[str, Any], expected: list[str]
+) -> None:
+    for id, size in (("a/old", 10), ("a/small", 11), ("b/image", 12), ("b/large", 1000)):
+        keep(any_parts, id, content(size, size))
+    any_parts.drive.change(SERVER, "b/image", content_type="image/png; of=something")
+    age(any_parts, "a/old", timedelta(days=31))
+    planned = plan(any_parts, **selected)
+    assert planned.first == expected
+    assert planned.items == len(expected)
+    move(any_parts, **selected)
+    assert sorted(id for id, home in homes(any_parts).items() if home == "database") == expected
+    check(any_parts)
+
+
+@pytest.mark.parametrize("said", ["yesterday", "30", "-1d", "30x", "2026-13-01", "", "9999999d"])
+def test_an_age_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(Invalid, match="older_than"):
+        Selection(older_than=said)
+
+
+def test_what_is_not_selected_keeps_bytes_that_others_have_too(make_app: Callable[..., Flask]) -> None:
+    parts: Parts = make_app(sweep_grace=0).extensions["simpledrive"]
+    for id in ("a", "b"):
+        keep(parts, id, b"the same")
+    move(parts, ids=("a",))
+    parts.upkeep.sweep()
+    assert homes(parts) == {"a": "database", "b": "local"}
+    assert len(replicas(parts)) == 2
+    check(parts)
+
+
+def test_only_what_was_planned_moves(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"one")
+    planned = plan(any_parts)
+    assert plan(any_parts).hash == planned.hash
+    replace(any_parts, "a", b"two")
+    with pytest.raises(Invalid, match="has changed since"):
+        begin(any_parts, plan=planned.hash)
+    assert homes(any_parts) == {"a": "local"}
+    assert list(any_parts.migrations.running()) == []
+    move(any_parts, plan=plan(any_parts).hash)
+    assert homes(any_parts) == {"a": "database"}
+
+
+# --- Who works at it
+
+
+def test_several_processes_share_a_migration_and_nothing_moves_twice(
+    make_app: Callable[..., Flask], any_app: Flask
+) -> None:
+    first: Parts = any_app.extensions["simpledrive"]
+    second: Parts = make_app(database_url=first.settings.database_url).extensions["simpledrive"]
+    contents = {f"{seed}": content(3000, seed) for seed in range(60)}
+    for id, data in contents.items():
+        keep(first, id, data)
+    puts: list[str] = []
+    for parts in (first, second):
+        storage = parts.backends.use("database")
+        put = storage.put
+        storage.put = lambda key, source, put=put: (puts.append(key), put(key, source))[1]  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        told = list(pool.map(lambda parts: list(move(parts).values()), (first, second)))
+    assert len({begun.id for (begun,) in zip(first.migrations.page(SERVER, None, 10)[0], strict=False)}) == 1
+    assert sum(outcome.records for outcomes in told for outcome in outcomes) == 60
+    assert {outcome.state for outcomes in told for outcome in outcomes} == {"moved"}
+    assert len(puts) == 60
+    assert set(homes(first).values()) == {"database"}
+    for id, data in contents.items():
+        assert fetch(second, id) == data
+    check(first)
+
+
+def test_what_a_dead_worker_had_leased_is_free_after_a_while(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(3):
+        keep(any_parts, f"{seed}", content(10, seed))
+    migration = begin(any_parts)
+    dead = leasing.Leases(any_parts.database, migration.id)
+    assert len(dead.take(10)) == 3
+    alive = leasing.Leases(any_parts.database, migration.id)
+    assert alive.take(10) == []
+    statement = update(MigrationItem).values(leased_until=now() - timedelta(seconds=1))
+    any_parts.database.write(lambda session: session.execute(statement))
+    assert {told.state for told in run(any_parts, migration)} == {"moved"}
+    assert states(any_parts, migration) == {"moved": 3}
+
+
+def test_a_worker_that_comes_too_late_changes_nothing(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had slept through its lease; another one has moved everything meanwhile."""
+    keep(any_parts, "a", b"bytes")
+    migration = begin(any_parts)
+    late = running.Run(
+        any_parts.database,
+        any_parts.migrations._replicas,
+        any_parts.migrations._copies,
+        migration,
+        workers=1,
+        flow=running.Flow(),
+    )
+    (task,) = late._leases.take(1)
+    copy = late._copy(task)
+    statement = update(MigrationItem).values(leased_until=now() - timedelta(seconds=1))
+    any_parts.database.write(lambda session: session.execute(statement))
+    assert [told.state for told in run(any_parts, migration)] == ["moved"]
+    version = any_parts.drive.describe(SERVER, "a").version
+    assert list(late._switched([(task, copy)])) == []
+    assert any_parts.drive.describe(SERVER, "a").version == version
+    assert len(objects(any_parts, "database")) == 1
+    assert states(any_parts, migration) == {"moved": 1}
+    check(any_parts)
+
+
+def test_a_pause_ends_a_run_and_the_same_request_goes_on(any_parts: Parts) -> None:
+    for seed in range(20):
+        keep(any_parts, f"{seed}", content(10, seed))
+    migration = begin(any_parts)
+    going = run(any_parts, migration, workers=1)
+    next(going)
+    assert any_parts.migrations.pause(SERVER, migration.id).state == "paused"
+    list(going)
+    left = states(any_parts, migration)["pending"]
+    assert left > 10
+    assert any_parts.migrations.running() == []
+    assert begin(any_parts).id == migration.id
+    list(run(any_parts, migration))
+    assert states(any_parts, migration) == {"moved": 20}
+    assert any_parts.migrations.get(SERVER, migration.id).state == "ended"
+
+
+def test_a_target_where_nothing_works_stops_the_run_and_it_can_go_on(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(60):
+        keep(any_parts, f"{seed}", content(10, seed))
+
+    def refuse(*_: object) -> None:
+        raise StorageRefused("database", "put", "the quota is used up")
+
+    migration = begin(any_parts)
+    with monkeypatch.context() as patch:
+        patch.setattr(any_parts.backends.use("database"), "put", refuse)
+        with pytest.raises(Stopped, match="one after the other"):
+            list(run(any_parts, migration))
+    told = states(any_parts, migration)
+    assert told["failed"] >= running.HOPELESS
+    assert told["pending"] > 0
+    assert any_parts.migrations.get(SERVER, migration.id).state == "running"
+    list(run(any_parts, begin(any_parts)))
+    assert states(any_parts, migration) == {"moved": 60}
+    check(any_parts)
+
+
+# --- Going back
+
+
+def test_going_back_copies_nothing(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(5):
+        keep(any_parts, f"{seed}", content(10, seed))
+    replace(any_parts, "0", b"replaced")
+    kept = objects(any_parts, "local")
+    migration = begin(any_parts, grace=timedelta(days=7))
+    list(run(any_parts, migration))
+    any_parts.drive.delete(SERVER, "4")
+
+    def copied(*_: object) -> None:
+        raise AssertionError("a byte was copied")
+
+    for backend in ("local", "database"):
+        monkeypatch.setattr(any_parts.backends.use(backend), "put", copied)
+        monkeypatch.setattr(any_parts.backends.use(backend), "open", copied)
+    assert {told.state for told in roll_back(any_parts, migration.id)} == {"back"}
+    monkeypatch.undo()
+    assert states(any_parts, migration) == {"back": 6}
+    assert set(homes(any_parts).values()) == {"local"}
+    assert objects(any_parts, "local") == kept
+    assert any_parts.migrations.get(SERVER, migration.id).state == "rolled_back"
+    any_parts.drive.restore(SERVER, "4")
+    assert fetch(any_parts, "4") == content(10, 4)
+    assert roll_back(any_parts, migration.id) == []
+    check(any_parts)
+
+
+def test_what_cannot_go_back_stays_and_says_why(make_app: Callable[..., Flask]) -> None:
+    parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
+    names = ("fine", "lost", "altered", "swept", "gone", "moved on")
+    for seed, id in enumerate(names):
+        keep(parts, id, content(1000, seed))
+    migration = begin(parts, grace=timedelta(days=7))
+    list(run(parts, migration))
+    lose(parts, content(1000, 1), "local")
+    there = (Replica.sha256 == digest_of(content(1000, 2)), Replica.storage_backend == "local")
+    parts.database.write(lambda session: session.execute(update(Replica).where(*there).values(bad_at=now())))
+    there = (Replica.sha256 == digest_of(content(1000, 3)), Replica.storage_backend == "local")
+    due = update(Replica).where(*there).values(retired_at=now() - timedelta(days=1))
+    parts.database.write(lambda session: session.execute(due))
+    parts.drive.delete(SERVER, "gone")
+    parts.mover.move(SERVER, "moved on", "local")
+    parts.upkeep.sweep()
+    told = {outcome.sha256: outcome for outcome in roll_back(parts, migration.id)}
+    assert told[digest_of(content(1000, 0))].state == "back"
+    reasons = {id: told[digest_of(content(1000, seed))].why for seed, id in enumerate(names) if seed}
+    assert reasons == {
+        "lost": "Its copy at local is gone.",
+        "altered": "Its copy at local is marked bad.",
+        "swept": "Its copy at local was swept.",
+        "gone": "Its copy at local was swept.",
+        "moved on": "It was deleted, replaced for good or moved on meanwhile.",
+    }
+    assert states(parts, migration) == {"back": 1, "stays": 5}
+    for seed in (0, 1, 2, 3, 5):
+        assert fetch(parts, names[seed]) == content(1000, seed)
+
+
+def test_what_was_kept_is_swept_when_the_grace_is_over_and_not_before(
+    make_app: Callable[..., Flask],
+) -> None:
+    parts: Parts = make_app(sweep_grace=0, history_days=0).extensions["simpledrive"]
+    for id in ("a", "b"):
+        keep(parts, id, id.encode())
+    migration = begin(parts, grace=timedelta(days=7))
+    list(run(parts, migration))
+    parts.upkeep.sweep()
+    assert len(objects(parts, "local")) == 2
+    parts.drive.delete(SERVER, "a")
+    parts.upkeep.sweep()
+    assert len(objects(parts, "local")) == 1, "nothing is left of it that could go back"
+    parts.migrations.finalize(SERVER, migration.id)
+    parts.upkeep.sweep()
+    assert objects(parts, "local") == set()
+    assert fetch(parts, "b") == b"b"
+    with pytest.raises(Invalid, match="finalized"):
+        roll_back(parts, migration.id)
+    check(parts)
+
+
+def test_a_copy_that_is_kept_is_used_when_the_home_is_damaged(any_parts: Parts) -> None:
+    data = content(300_000)
+    keep(any_parts, "a", data)
+    list(run(any_parts, begin(any_parts, grace=timedelta(days=7))))
+    flip(any_parts, data, "database", 5)
+    assert fetch(any_parts, "a") == data
+
+
+# --- Who may, and what is told
+
+
+def test_it_takes_the_scope_admin_everywhere(parts: Parts) -> None:
+    keep(parts, "a", b"bytes")
+    migration = begin(parts)
+    for caller in (
+        Caller("a reader", "1", frozenset({"read", "write", "delete"})),
+        Caller("of a prefix", "2", SERVER.scopes, prefix="a"),
+    ):
+        for call in (
+            lambda: parts.migrations.plan(caller, "local", "database", Selection()),  # noqa: B023
+            lambda: parts.migrations.begin(caller, "local", "database", Selection()),  # noqa: B023
+            lambda: parts.migrations.get(caller, migration.id),  # noqa: B023
+            lambda: parts.migrations.page(caller, None, 10),  # noqa: B023
+            lambda: list(parts.migrations.items(caller, migration.id)),  # noqa: B023
+            lambda: parts.migrations.pause(caller, migration.id),  # noqa: B023
+            lambda: parts.migrations.resume(caller, migration.id),  # noqa: B023
+            lambda: list(parts.migrations.roll_back(caller, migration.id)),  # noqa: B023
+            lambda: parts.migrations.finalize(caller, migration.id),  # noqa: B023
+        ):
+            with pytest.raises(Forbidden):
+                call()
+    assert states(parts, migration) == {"pending": 1}
+
+
+def test_one_that_does_not_exist_is_not_found(parts: Parts) -> None:
+    with pytest.raises(MigrationNotFound):
+        parts.migrations.get(SERVER, "nothing")
+
+
+def test_items_tell_where_the_bytes_were_and_are(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"first")
+    replace(any_parts, "a", b"second")
+    (local,) = objects(any_parts, "local") - {row.storage_key for row in replicas(any_parts, b"first")}
+    migration = begin(any_parts, versions=False)
+    list(run(any_parts, migration))
+    ((item,),) = any_parts.migrations.items(SERVER, migration.id, "moved")
+    (there,) = objects(any_parts, "database")
+    assert (item.blob_id, item.version, item.sha256) == ("a", 2, digest_of(b"second"))
+    assert (item.size, item.source_key, item.target_key) == (6, local, there)
+    assert item.verified_at is not None
+
+
+def test_migrations_are_told_the_latest_first(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    ids = []
+    for source, target in (("local", "database"), ("database", "local")) * 2:
+        migration = begin(any_parts, source, target)
+        list(run(any_parts, migration))
+        ids.append(migration.id)
+    told, cursor = any_parts.migrations.page(SERVER, None, 3)
+    more, end = any_parts.migrations.page(SERVER, cursor, 3)
+    assert [migration.id for migration in (*told, *more)] == ids[::-1]
+    assert end is None
