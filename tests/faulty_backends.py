@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from simpledrive.moving import running
 from simpledrive.storage.ftp import connections
 from simpledrive.storage.s3 import client
 from tests.faulty_proxy import Answered, Closed, Corrupted, Fault, FaultyProxy, Reset, Stalled
@@ -184,6 +185,7 @@ def far(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     """Each kind of backend that is reached through a network."""
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(connections, "PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(running, "PAUSES", (0.01, 0.02))
     if request.param == "s3":
         server = request.getfixturevalue("strict_s3")
         yield FaultyBucket(server, request.getfixturevalue("s3_proxy"))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from simpledrive.backends import Backends
-from simpledrive.errors import IntegrityFault, ObjectMissing
+from simpledrive.errors import IntegrityFault, ObjectMissing, StorageUnavailable
 from simpledrive.models import Replica, now
 from simpledrive.moving.flow import Flow
 from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad
 from simpledrive.sql import Database
 from simpledrive.streams.pieces import Pieces
-from simpledrive.streams.source import Reader, Source, drain
+from simpledrive.streams.source import Source, drain
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class Copies:
         """The bytes of a replica (its pieces loaded) at the target, copied unless they are there already.
 
         The caller records it, within `Replicas.settled`. Raises ReplicaGone if the source's, or a copy that
-        was there already, are no longer to be used; IntegrityFault if the source's are corrupt (which is
-        marked, and copied nowhere) or the fresh copy reads back wrong; StorageError. Then nothing is left.
+        was there already, are no longer to be used; IntegrityFault if the source's are corrupt, also when
+        they are read again (which is marked, and copied nowhere); StorageError, also if the fresh copy reads
+        back wrong. Then nothing is left.
         """
         provided = self._provide(replica, target, flow)
         try:
@@ -47,13 +47,18 @@ class Copies:
         return Copy(provided, replica.storage_key, now())
 
     def _provide(self, replica: Replica, target: str, flow: Flow) -> Provided:
-        source = Source(
-            replica.size, replica.sha256, self._opener(replica.storage_backend, replica.storage_key, flow)
+        source = self._source(
+            replica.storage_backend, replica.storage_key, replica.size, replica.sha256, flow
         )
+        pieces = Pieces(replica.size, replica.pieces)
         try:
-            return self._replicas.provide(source, Pieces(replica.size, replica.pieces), target)
+            try:
+                return self._replicas.provide(source, pieces, target)
+            except IntegrityFault:
+                # Were they altered on their way only? Then the copy was in vain, and not the bytes.
+                self._look_again(source, replica.storage_key)
+                return self._replicas.provide(source, pieces, target)
         except IntegrityFault as error:
-            self._database.write(lambda session: mark_bad(session, replica.sha256, replica.storage_key))
             raise IntegrityFault(f"{replica.storage_backend}: {error}") from error
         except ObjectMissing as error:
             # Really gone, or the whole place?
@@ -64,17 +69,27 @@ class Copies:
             raise ReplicaGone from error
 
     def _read_back(self, provided: Provided, flow: Flow) -> None:
-        opener = self._opener(provided.backend, provided.key, flow)
+        size, sha256 = provided.pieces.size, provided.sha256
+        source = self._source(provided.backend, provided.key, size, sha256, flow)
         try:
-            drain(Source(provided.pieces.size, provided.sha256, opener))
+            drain(source)
         except (IntegrityFault, ObjectMissing) as error:
             if provided.fresh:
-                why = f"{provided.backend}: what was just copied there reads back wrong"
-                raise IntegrityFault(why) from error
-            # The next attempt makes another.
-            self._database.write(lambda session: mark_bad(session, provided.sha256, provided.key))
-            raise ReplicaGone from error
+                why = "what was just copied there reads back wrong"
+                raise StorageUnavailable(provided.backend, "read", why) from error
+            try:
+                self._look_again(source, provided.key)
+            except (IntegrityFault, ObjectMissing):
+                raise ReplicaGone from error  # the next attempt makes another
 
-    def _opener(self, backend: str, key: str, flow: Flow) -> Callable[[], Reader]:
+    def _look_again(self, source: Source, key: str) -> None:
+        """Returns if a second reading finds these bytes right. If it finds them wrong, that is marked."""
+        try:
+            drain(source)
+        except IntegrityFault:
+            self._database.write(lambda session: mark_bad(session, source.sha256, key))
+            raise
+
+    def _source(self, backend: str, key: str, size: int, sha256: str, flow: Flow) -> Source:
         storage = self._backends.use(backend)
-        return lambda: flow.keep(storage.open(key))
+        return Source(size, sha256, lambda: flow.keep(storage.open(key)))
