@@ -71,6 +71,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from simpledrive import logs
 from simpledrive.config import load
 from simpledrive.errors import DriveError
+from simpledrive.serving import jobs
 from simpledrive.start import prepare
 
 try:
@@ -141,6 +142,22 @@ def on_starting(server):
         server.prepared = prepare(settings)
     except DriveError as error:
         sys.exit(str(error))
+    if settings.run_jobs:
+        jobs.add(server)
+
+
+def nworkers_changed(server, new_value, old_value):
+    """The last process that serves stays, however often there are to be fewer (SIGTTOU)."""
+    if settings.run_jobs and (old_value, new_value) == (2, 1):
+        server.num_workers = 2
+
+
+def on_reload(server):
+    """The process that does the long work is made anew like the others (SIGHUP)."""
+    jobs.retire(server)
+    if settings.run_jobs:
+        jobs.add(server)
+        server.spawn_worker()  # gunicorn itself starts as many as serve
 
 
 def when_ready(server):
@@ -155,6 +172,12 @@ def when_ready(server):
         lines.append(f"The token is kept in {settings.instance_path / 'api_token'}")
     # Not to stdout, which is for one line a request.
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def pre_fork(server, worker):
+    """One process does the drive's long work and serves nobody."""
+    if settings.run_jobs:
+        jobs.choose(server, worker)
 
 
 def post_fork(server, worker):

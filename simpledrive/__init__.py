@@ -51,6 +51,7 @@ def create_app(settings: config.Settings | None = None) -> Flask:
     app.register_blueprint(api.content.blueprint)
     app.register_blueprint(api.history.blueprint)
     app.register_blueprint(api.backends.blueprint)
+    app.register_blueprint(api.migrations.blueprint)
     app.register_blueprint(api.file_share.blueprint)
     app.register_blueprint(api.putplace.blueprint)
     app.register_blueprint(api.keys.blueprint)

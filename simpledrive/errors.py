@@ -17,6 +17,7 @@
     │   ├── RangeNotSatisfiable the range begins past the end
     │   ├── BackendNotFound     no backend of this name is configured
     │   ├── MigrationNotFound   no such migration
+    │   ├── WrongState          the migration is in a state in which that cannot be done
     │   ├── KeyNotFound         no such key, as far as this caller may know
     │   ├── KeyExists           a key was made by the same form before
     │   ├── KeyReused           an Idempotency-Key that stands for another request
@@ -114,6 +115,10 @@ class BackendNotFound(RequestError):
 
 class MigrationNotFound(RequestError):
     """There is no migration with that id."""
+
+
+class WrongState(RequestError):
+    """The migration is in a state in which that cannot be done. The message names it."""
 
 
 class KeyNotFound(RequestError):

@@ -20,7 +20,7 @@ from simpledrive.listing import Listing
 from simpledrive.machines import Machines
 from simpledrive.metrics import observe_operation
 from simpledrive.models import DriveRow, Replica
-from simpledrive.moving import Migrations, Mover
+from simpledrive.moving import MigrationJobs, Migrations, MigrationWork, Mover
 from simpledrive.moving.copying import Copies
 from simpledrive.probes import Probes
 from simpledrive.quotas import Quotas
@@ -34,6 +34,7 @@ from simpledrive.streams.staging import Staging
 from simpledrive.sweeper import Sweeper
 from simpledrive.upkeep import Upkeep
 from simpledrive.usage import Counters
+from simpledrive.worker import Job, Worker
 
 ANONYMOUS: dict[str, frozenset[Scope]] = {
     "none": frozenset(),
@@ -62,9 +63,11 @@ class Parts:
     machines: Machines
     mover: Mover
     migrations: Migrations
+    migration_work: MigrationWork
     upkeep: Upkeep
     sweeper: Sweeper
     probes: Probes
+    worker: Worker
 
 
 def build(settings: Settings, engine: Engine) -> Parts:
@@ -96,6 +99,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         history=timedelta(days=settings.history_days),
     )
     drive = Drive(database, backends, replicas, staging, Quotas(database), settings.max_blob_bytes or None)
+    migration_work = MigrationWork(database, backends, replicas, copies)
+    migration_jobs = MigrationJobs(migration_work, backends)
     keys = Keys(
         database,
         settings.secret("api_token"),
@@ -118,10 +123,18 @@ def build(settings: Settings, engine: Engine) -> Parts:
         files=Files(database, drive),
         machines=Machines(database, drive),
         mover=Mover(database, backends, replicas, copies),
-        migrations=Migrations(database, backends, replicas, copies),
+        migrations=Migrations(database, backends),
+        migration_work=migration_work,
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
         probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),
+        worker=Worker(
+            [
+                Job("planning migrations", migration_jobs.plan),
+                Job("moving", migration_jobs.move),
+                Job("rolling back and finalizing", migration_jobs.settle),
+            ]
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simpledrive import create_app
-from simpledrive.moving import migrations, running
+from simpledrive.moving import running, work
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.leasing import Leases
 from simpledrive.moving.switching import Switch
@@ -24,8 +24,8 @@ from tests.apps import settings_for
 from tests.moves import begin, run
 
 STEPS: dict[str, tuple[Any, str, bool]] = {
-    "the plan is half written": (migrations, "add_items", True),
-    "the plan is written, not yet committed": (migrations, "recount", True),
+    "the plan is half written": (work, "add_items", True),
+    "the plan is written, not yet committed": (work, "recount", True),
     "something is leased": (Leases, "take", True),
     "a byte of the source was read": (VerifyingReader, "read", True),
     "the bytes are about to be put": (MeasuredStorage, "put", False),
@@ -34,7 +34,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "the copy's row is written": (Replicas, "record", True),
     "the homes are switched, not yet committed": (Switch, "switch", True),
     "the homes are switched": (running, "Outcome", False),
-    "all are switched, the end is not noted": (migrations, "_end", False),
+    "all are switched, the end is not noted": (work, "_end", False),
 }
 """Each step: whose method it is at which the process dies, and whether that is when it has returned."""
 

@@ -29,12 +29,13 @@ def begin(
     plan: str | None = None,
     **selected: Any,
 ) -> Migration:
-    """Nothing is kept at the source for longer than usual, unless `grace` says so."""
-    return parts.migrations.begin(SERVER, source, target, Selection(**selected), grace=grace, plan=plan)
+    """One that is planned. Nothing is kept at the source for longer than usual, unless `grace` says so."""
+    begun = parts.migrations.begin(SERVER, source, target, Selection(**selected), grace=grace, plan=plan)
+    return parts.migration_work.plan(begun, Flow())
 
 
 def run(parts: Parts, migration: Migration, workers: int = 2) -> Iterator[Outcome]:
-    return parts.migrations.run(migration, workers, Flow())
+    return parts.migration_work.move(migration, workers, Flow())
 
 
 def move(
@@ -42,6 +43,10 @@ def move(
 ) -> dict[str, Outcome]:
     """Runs a migration to its end; what became of each content."""
     return {told.sha256: told for told in run(parts, begin(parts, source, target, **selected))}
+
+
+def roll_back(parts: Parts, id: str) -> list[Outcome]:
+    return list(parts.migration_work.go_back(parts.migrations.roll_back(SERVER, id), Flow()))
 
 
 def states(parts: Parts, migration: Migration) -> dict[str, int]:

@@ -30,6 +30,7 @@ class Server:
         self.environ = {name: os.environ[name] for name in INHERITED if name in os.environ}
         given = {"HOST": "127.0.0.1", "PORT": 0, "API_TOKEN": TOKEN, "INSTANCE_PATH": folder / "instance"}
         given |= {name.upper(): value for name, value in UNLIMITED.items()}
+        given |= {"RUN_JOBS": False}  # a process more each time; those that need it say so
         self.environ |= {name: str(value) for name, value in (given | settings).items()}
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""

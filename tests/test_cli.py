@@ -74,9 +74,10 @@ def test_settings_are_shown_without_secrets(make_app: Callable[..., Flask]) -> N
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ([], "Keys, checking backends, moving blobs between them, sweeping, the audit log, settings."),
+        ([], "moving blobs between them, sweeping, the audit log, settings, long work."),
         (["check-backend"], "0: all of it went well; 1: some did not; 2: could not run."),
         (["migrate-backend"], "Exit code 0: all moved; 1: some did not; 2: could not run; 130: interrupted."),
+        (["worker"], "Do the drive's long work, migrations for instance, until Ctrl-C or SIGTERM."),
         (["sweep"], "Remove what nothing needs any more and whose grace is over."),
         (["config"], "Print the effective settings, secrets hidden."),
         (["config", "check"], "Say what is unsafe about the settings, and what to do."),

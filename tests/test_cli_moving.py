@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
 
+from simpledrive.cli import drive
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import TOKEN, settings_for
@@ -215,6 +218,19 @@ def test_a_migration_that_does_not_exist_is_2(cli: FlaskCliRunner, command: str)
     result = cli.invoke(args=["drive", command, "nothing"])
     assert result.exit_code == 2
     assert "There is no migration with the id 'nothing'." in result.stderr
+
+
+def commands_shown() -> list[list[str]]:
+    """Every command in the guide, with its arguments."""
+    guide = (ROOT / "docs" / "moving.md").read_text()
+    return [shlex.split(line) for line in re.findall(r"^\$ flask drive (.+)$", guide, re.MULTILINE)]
+
+
+def test_the_guide_shows_commands_that_there_are() -> None:
+    shown = commands_shown()
+    assert {name for name, *_ in shown} >= {"migrate-backend", "migrations", "rollback-migration"}
+    for name, *arguments in shown:
+        drive.commands[name].make_context(name, arguments)
 
 
 def test_bandwidth_is_kept_to(parts: Parts, cli: FlaskCliRunner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,13 +27,14 @@ from simpledrive.drive import Drive, NewBlob
 from simpledrive.keys import NewKey
 from simpledrive.keyset import behind, cursor_at
 from simpledrive.machines import Announcement
-from simpledrive.models import ApiKey, Blob, BlobHistory, MachineFile, Replica
+from simpledrive.models import ApiKey, Blob, BlobHistory, MachineFile, Migration, Replica
 from simpledrive.parts import Parts
 from simpledrive.rights import SCOPES, SERVER, Caller
 from simpledrive.streams.staging import Incoming
 from simpledrive.usage import Counters
 from tests.drives import digest_of, keep
 from tests.drives import replace as replaced
+from tests.moves import begin
 from tests.postgres import fresh_database
 from tests.visitors import Visitor
 
@@ -113,6 +114,7 @@ class World:
         for name, more in (("strong key", {}), ("key beside", {"prefix": "out/", "scopes": ["read"]})):
             self.ids[name] = self.parts.keys.issue(SERVER, NewKey(name, **more))[0].id
         self.parts.keys.revoke(SERVER, self.ids["key beside"])
+        self.ids["migration"] = begin(self.parts, "database", "local", prefix="out/secret").id
 
     def confine(self) -> None:
         """The key itself: it may do everything, below its prefix."""
@@ -139,7 +141,8 @@ class World:
                 ]
             keys = session.scalars(select(ApiKey).order_by(ApiKey.id)).all()  # type: ignore[attr-defined]
             found += [_values(key) for key in keys if not key.prefix.startswith(PREFIX)]
-            return sorted(found, key=repr)
+            migrations = session.scalars(select(Migration)).all()  # type: ignore[attr-defined]
+            return sorted([*found, *map(_values, migrations)], key=repr)
 
         return self.parts.database.read(work)
 
@@ -215,6 +218,7 @@ PREFIXES: list[object] = [
 ]
 DIGESTS = [digest_of(data) for data in (THEIRS, OLD, SAME, b"mine", b"nobody's", THEIRS + b"host/etc/secret")]
 KEY_IDS = ["{strong key}", "{key beside}", "{key within}", "{nobody}", "no id"]
+MIGRATIONS = ["{migration}", "{nobody}", "no id"]
 WIDER: list[dict[str, object]] = [{"prefix": prefix} for prefix in ("", "out/", "in/", "in/sid", "IN/SIDE/")]
 
 LISTING = [
@@ -301,6 +305,19 @@ ROUTES: dict[tuple[str, str], list[Ask]] = {
     ("GET", "/v1/trash"): [Ask(), *queries(prefix=PREFIXES, cursor=CURSORS, limit=[1])],
     ("GET", "/v1/backends"): NOTHING,
     ("POST", "/v1/backends/<name>/check"): every("name", ["local", "nowhere"]),
+    ("GET", "/v1/migrations"): [Ask(), *queries(cursor=CURSORS, limit=[1])],
+    ("POST", "/v1/migrations"): [
+        Ask(json={"source": source, "target": target} | more)
+        for source, target in (("database", "local"), ("database", "nowhere"))
+        for more in ({}, {"dry_run": True}, {"prefix": "in/side/"})
+    ],
+    ("GET", "/v1/migrations/<migration_id>"): every("migration_id", MIGRATIONS),
+    ("GET", "/v1/migrations/<migration_id>/items"): every("migration_id", MIGRATIONS),
+    ("GET", "/v1/migrations/<migration_id>/receipt"): every("migration_id", MIGRATIONS),
+    **{
+        ("POST", f"/v1/migrations/<migration_id>/{act}"): every("migration_id", MIGRATIONS)
+        for act in ("pause", "resume", "roll-back", "finalize")
+    },
     ("GET", "/v1/keys"): NOTHING,
     ("GET", "/v1/keys/<key_id>"): every("key_id", KEY_IDS),
     ("DELETE", "/v1/keys/<key_id>"): every("key_id", [id for id in KEY_IDS if id != "{key within}"]),

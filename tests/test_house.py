@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "parts": {
         "config",
         "sweeper",
+        "worker",
         "metrics",
         "replicas",
         "backends",
@@ -58,6 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probes": {"background", "backends", "look", "storage.base"},
     "look": {"storage.base", "models"},
     "background": set(),
+    "worker": set(),
     "metrics": set(),
     "logs": set(),
     "drive": {"descriptions", "listing", "reading", "records", "replays", *RULES},

@@ -9,23 +9,19 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from simpledrive.errors import Forbidden, Invalid, MigrationNotFound, StorageRefused
+from simpledrive.errors import Forbidden, Invalid, MigrationNotFound, StorageRefused, WrongState
 from simpledrive.models import Blob, MigrationItem, Replica, now
-from simpledrive.moving import Outcome, Selection, leasing, running
-from simpledrive.moving.flow import Stopped
+from simpledrive.moving import Selection, leasing, running
+from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from tests.drives import check, digest_of, fetch, flip, keep, lose, objects, replace, replicas
-from tests.moves import begin, move, plan, run, states
+from tests.moves import begin, move, plan, roll_back, run, states
 from tests.sources import content
 
 
 def homes(parts: Parts) -> dict[str, str]:
     return {blob.id: blob.storage_backend for blob in parts.listing.page(SERVER, limit=1000).blobs}
-
-
-def roll_back(parts: Parts, id: str) -> list[Outcome]:
-    return list(parts.migrations.roll_back(SERVER, id))
 
 
 # --- What is selected, and planned
@@ -95,7 +91,7 @@ def test_only_what_was_planned_moves(any_parts: Parts) -> None:
     with pytest.raises(Invalid, match="has changed since"):
         begin(any_parts, plan=planned.hash)
     assert homes(any_parts) == {"a": "local"}
-    assert list(any_parts.migrations.running()) == []
+    assert any_parts.migration_work.waiting("planning", "running") == []
     move(any_parts, plan=plan(any_parts).hash)
     assert homes(any_parts) == {"a": "database"}
 
@@ -152,8 +148,8 @@ def test_a_worker_that_comes_too_late_changes_nothing(
     migration = begin(any_parts)
     late = running.Run(
         any_parts.database,
-        any_parts.migrations._replicas,
-        any_parts.migrations._copies,
+        any_parts.migration_work._replicas,
+        any_parts.migration_work._copies,
         migration,
         workers=1,
         flow=running.Flow(),
@@ -181,7 +177,7 @@ def test_a_pause_ends_a_run_and_the_same_request_goes_on(any_parts: Parts) -> No
     list(going)
     left = states(any_parts, migration)["pending"]
     assert left > 10
-    assert any_parts.migrations.running() == []
+    assert any_parts.migration_work.waiting("planning", "running") == []
     assert begin(any_parts).id == migration.id
     list(run(any_parts, migration))
     assert states(any_parts, migration) == {"moved": 20}
@@ -285,11 +281,11 @@ def test_what_was_kept_is_swept_when_the_grace_is_over_and_not_before(
     parts.drive.delete(SERVER, "a")
     parts.upkeep.sweep()
     assert len(objects(parts, "local")) == 1, "nothing is left of it that could go back"
-    parts.migrations.finalize(SERVER, migration.id)
+    parts.migration_work.let_go(parts.migrations.finalize(SERVER, migration.id), Flow())
     parts.upkeep.sweep()
     assert objects(parts, "local") == set()
     assert fetch(parts, "b") == b"b"
-    with pytest.raises(Invalid, match="finalized"):
+    with pytest.raises(WrongState, match="finalized"):
         roll_back(parts, migration.id)
     check(parts)
 
@@ -320,7 +316,8 @@ def test_it_takes_the_scope_admin_everywhere(parts: Parts) -> None:
             lambda: list(parts.migrations.items(caller, migration.id)),  # noqa: B023
             lambda: parts.migrations.pause(caller, migration.id),  # noqa: B023
             lambda: parts.migrations.resume(caller, migration.id),  # noqa: B023
-            lambda: list(parts.migrations.roll_back(caller, migration.id)),  # noqa: B023
+            lambda: parts.migrations.items_page(caller, migration.id, None, None, 10),  # noqa: B023
+            lambda: parts.migrations.roll_back(caller, migration.id),  # noqa: B023
             lambda: parts.migrations.finalize(caller, migration.id),  # noqa: B023
         ):
             with pytest.raises(Forbidden):

@@ -20,6 +20,9 @@ from simpledrive.api.specification.blobs import HELLO
 from simpledrive.api.specification.file_share import FILE_ID
 from simpledrive.api.specification.parameters import STORED
 from simpledrive.http.problem_kinds import KINDS
+from simpledrive.parts import Parts
+from simpledrive.rights import SERVER
+from tests.moves import begin, run
 from tests.problems import assert_problem
 
 SPECIFICATION = document(__version__, "")
@@ -225,12 +228,25 @@ def as_shown(api: FlaskClient) -> FlaskClient:
     return api
 
 
+def migration_for(client: FlaskClient, path: str) -> str:
+    """A migration in a state in which that can be asked of it."""
+    parts: Parts = client.application.extensions["simpledrive"]
+    migration = begin(parts)
+    if path.endswith("/resume"):
+        parts.migrations.pause(SERVER, migration.id)
+    if path.endswith("/finalize"):
+        list(run(parts, migration))
+    return migration.id
+
+
 def asked(client: FlaskClient, path: str, operation: dict[str, Any]) -> tuple[str, dict[str, object]]:
     """The URL and the query, with the example of every parameter that has one."""
     query = {}
     for part in map(resolved, operation.get("parameters", ())):
         if part["name"] == "key_id":  # the only ids that nobody but the drive can choose
             path = path.replace("{key_id}", client.post("/v1/keys", json={"name": "new"}).json["id"])
+        elif part["name"] == "migration_id":
+            path = path.replace("{migration_id}", migration_for(client, path))
         elif part["in"] == "path":
             path = path.replace(f"{{{part['name']}}}", quote(part["example"], safe=""))
         elif part["in"] == "query" and "example" in part:

@@ -66,4 +66,4 @@ def test_migrate_lines_move(make_server: Callable[..., Server]) -> None:
         server.run(*line.removeprefix(".venv/bin/flask --app wsgi ").split()).stdout
         for line in block.splitlines()
     )
-    assert "Moved 1 contents, 27 bytes. 0 failed." in output
+    assert "1 of 1 records moved, 27 bytes." in output

@@ -25,12 +25,14 @@ def upgrade() -> None:
         sa.Column("selection", sa.JSON(), nullable=False),
         sa.Column("mark", bytewise, nullable=False),
         sa.Column("plan", bytewise, nullable=False),
+        sa.Column("required_plan", bytewise, nullable=False),
         sa.Column("state", bytewise, nullable=False),
         sa.Column("grace_seconds", sa.BigInteger(), nullable=False),
         sa.Column("created_at", moment, nullable=False),
         sa.Column("created_by", bytewise, nullable=False),
         sa.Column("created_by_name", sa.Text(), nullable=False),
         sa.Column("ended_at", moment),
+        sa.Column("hands_off_until", moment),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in COUNTS),
     )
     op.create_index(
@@ -65,9 +67,7 @@ def upgrade() -> None:
         sqlite_where=pending,
         postgresql_where=pending,
     )
-    op.create_index(
-        "ix_migration_items_state", "migration_items", ["migration", "state", "sha256", "record"]
-    )
+    op.create_index("ix_migration_items_state", "migration_items", ["migration", "state", "sha256", "record"])
 
 
 def downgrade() -> None:

@@ -8,6 +8,7 @@ from simpledrive.api import (
     file_share,
     history,
     keys,
+    migrations,
     putplace,
     putplace_keys,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "file_share",
     "history",
     "keys",
+    "migrations",
     "putplace",
     "putplace_keys",
 ]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TypeVar, cast, get_args
 
 from werkzeug.datastructures import MultiDict
 
 from simpledrive.errors import Invalid
 from simpledrive.listing import DELIMITER, Filter
+from simpledrive.models import ItemState
 
 T = TypeVar("T")
 
 Query = MultiDict[str, str]
+
+ITEM_STATES: tuple[str, ...] = get_args(ItemState)
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
@@ -30,6 +33,11 @@ def limit(query: Query) -> int:
 def switch(query: Query, name: str, default: bool) -> bool:
     """A yes or no."""
     return _read(query, name, _switch, default)
+
+
+def item_state(query: Query) -> ItemState | None:
+    """A state of a migration's items."""
+    return _read(query, "state", _item_state, None)
 
 
 def version(query: Query) -> int | None:
@@ -92,6 +100,12 @@ def _switch(text: str) -> bool:
     if text.lower() not in words:
         raise ValueError("This is neither true nor false.")
     return words[text.lower()]
+
+
+def _item_state(text: str) -> ItemState:
+    if text not in ITEM_STATES:
+        raise ValueError(f"This is none of {', '.join(ITEM_STATES)}.")
+    return cast(ItemState, text)
 
 
 def _moment(text: str) -> datetime:

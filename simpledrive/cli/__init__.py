@@ -6,13 +6,20 @@ from simpledrive.cli.audit import audit
 from simpledrive.cli.checking import check_backend
 from simpledrive.cli.config import config
 from simpledrive.cli.keys import keys
-from simpledrive.cli.migrations import finalize_migration, migrations, pause_migration, rollback_migration
+from simpledrive.cli.migrations import (
+    finalize_migration,
+    migrations,
+    pause_migration,
+    resume_migration,
+    rollback_migration,
+)
 from simpledrive.cli.moving import migrate_backend
 from simpledrive.cli.sweeping import sweep
+from simpledrive.cli.worker import worker
 
 drive = AppGroup(
     "drive",
-    help="Keys, checking backends, moving blobs between them, sweeping, the audit log, settings.",
+    help="Keys, checking backends, moving blobs between them, sweeping, the audit log, settings, long work.",
 )
 for command in (
     audit,
@@ -23,7 +30,9 @@ for command in (
     migrate_backend,
     migrations,
     pause_migration,
+    resume_migration,
     rollback_migration,
     sweep,
+    worker,
 ):
     drive.add_command(command)

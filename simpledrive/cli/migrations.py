@@ -1,4 +1,4 @@
-"""flask drive migrations, rollback-migration, finalize-migration, pause-migration."""
+"""flask drive migrations, rollback-migration, finalize-migration, pause-migration, resume-migration."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import click
 from flask.cli import with_appcontext
 
 from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED
-from simpledrive.cli.progress import described, told
+from simpledrive.cli.progress import told
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
+from simpledrive.http.migrations import document, item_document
 from simpledrive.logs import moment
+from simpledrive.moving.flow import Flow
 from simpledrive.rights import SERVER
 
 
@@ -31,7 +33,7 @@ def migrations(migration_id: str | None, limit: int, as_json: bool) -> None:
             found = [parts().migrations.get(SERVER, migration_id)]
         for migration in found:
             if as_json:
-                click.echo(json.dumps(described(migration)))
+                click.echo(json.dumps(document(migration)))
             else:
                 click.echo(
                     f"{migration.id}  {moment(migration.created_at)}  {migration.source} to "
@@ -42,8 +44,7 @@ def migrations(migration_id: str | None, limit: int, as_json: bool) -> None:
             for batch in parts().migrations.items(SERVER, migration_id, "failed", "stays"):
                 for item in batch:
                     if as_json:
-                        said = {"id": item.blob_id, "version": item.version, "sha256": item.sha256}
-                        click.echo(json.dumps(said | {"state": item.state, "why": item.why}))
+                        click.echo(json.dumps(item_document(item)))
                     else:
                         click.echo(f"  {item.state}  {item.blob_id}  version {item.version}  {item.why}")
 
@@ -58,12 +59,14 @@ def rollback_migration(migration_id: str, as_json: bool) -> None:
     Exit code 0: all went back; 1: some could not, each with its reason; 2: could not run.
     """
     with _said():
-        with told(parts().migrations.get(SERVER, migration_id), as_json) as tell:
-            for outcome in parts().migrations.roll_back(SERVER, migration_id):
+        work = parts().migration_work
+        migration = parts().migrations.roll_back(SERVER, migration_id, by_itself=True)
+        with work.by_itself(migration), told(migration, as_json) as tell:
+            for outcome in work.go_back(migration, Flow()):
                 tell.outcome(outcome)
-            tell.end(parts().migrations.get(SERVER, migration_id))
-        stays = parts().migrations.get(SERVER, migration_id).stays
-    if stays:
+            migration = parts().migrations.get(SERVER, migration_id)
+            tell.end(migration)
+    if migration.stays:
         raise SystemExit(SOME_FAILED)
 
 
@@ -81,7 +84,9 @@ def finalize_migration(migration_id: str, yes: bool) -> None:
         )
         if not yes and not click.confirm(question):
             raise SystemExit(SOME_FAILED)
-        parts().migrations.finalize(SERVER, migration_id)
+        migration = parts().migrations.finalize(SERVER, migration_id, by_itself=True)
+        with parts().migration_work.by_itself(migration):
+            parts().migration_work.let_go(migration, Flow())
     click.echo(f"What is kept at {migration.source} is swept after the usual grace.")
 
 
@@ -89,9 +94,18 @@ def finalize_migration(migration_id: str, yes: bool) -> None:
 @click.argument("migration_id", metavar="ID")
 @with_appcontext
 def pause_migration(migration_id: str) -> None:
-    """Let no worker take up anything more of it. `migrate-backend` with the same options goes on."""
+    """Let no worker take up anything more of it."""
     with _said():
         parts().migrations.pause(SERVER, migration_id)
+
+
+@click.command("resume-migration")
+@click.argument("migration_id", metavar="ID")
+@with_appcontext
+def resume_migration(migration_id: str) -> None:
+    """Let workers go on with it. `migrate-backend` with the same options goes on by itself."""
+    with _said():
+        parts().migrations.resume(SERVER, migration_id)
 
 
 @contextmanager

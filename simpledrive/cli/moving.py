@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ from flask.cli import with_appcontext
 from simpledrive.cli.progress import told
 from simpledrive.cli.receipts import write_receipt
 from simpledrive.cli.values import Age, Size
-from simpledrive.errors import DriveError
+from simpledrive.errors import DriveError, WrongState
 from simpledrive.http.current import parts
+from simpledrive.http.migrations import plan_document
 from simpledrive.models import Migration
 from simpledrive.moving import Selection
 from simpledrive.moving.flow import Flow
@@ -72,12 +75,14 @@ def migrate_backend(
             _tell_plan(migrations.plan(SERVER, source, target, selection), source, target, as_json)
             return
         kept = GRACE if grace is None else grace
-        migration = migrations.begin(SERVER, source, target, selection, grace=kept, plan=plan)
-        try:
-            _run(migration, workers, bandwidth, as_json)
-        finally:
-            if receipt is not None:
-                write_receipt(receipt, migration.id)
+        migration = migrations.begin(SERVER, source, target, selection, grace=kept, plan=plan, by_itself=True)
+        with _by_itself(migration):
+            migration = parts().migration_work.plan(migration, Flow())
+            try:
+                _run(migration, workers, Flow(bandwidth), as_json)
+            finally:
+                if receipt is not None:
+                    write_receipt(receipt, migration.id)
         migration = migrations.get(SERVER, migration.id)
     except DriveError as error:
         click.echo(f"Could not run: {error}", err=True)
@@ -91,8 +96,7 @@ def migrate_backend(
 
 def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
     if as_json:
-        document = {"items": plan.items, "bytes": plan.bytes, "first": plan.first, "plan": plan.hash}
-        click.echo(json.dumps(document))
+        click.echo(json.dumps(plan_document(plan)))
         return
     click.echo(f"{plan.items} records of {plan.bytes} bytes would move from {source} to {target}.")
     for id in plan.first:
@@ -102,15 +106,22 @@ def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
     click.echo(f"This plan is {plan.hash}: with --plan {plan.hash} nothing else moves.")
 
 
-def _run(migration: Migration, workers: int, bandwidth: int | None, as_json: bool) -> None:
-    migrations = parts().migrations
+@contextmanager
+def _by_itself(migration: Migration) -> Iterator[None]:
+    """During the block only this command works at the migration, and nobody does once it was interrupted."""
+    with parts().migration_work.by_itself(migration):
+        try:
+            yield
+        except KeyboardInterrupt:
+            with suppress(WrongState):  # it has just come to its end
+                parts().migrations.pause(SERVER, migration.id)
+            raise
+
+
+def _run(migration: Migration, workers: int, flow: Flow, as_json: bool) -> None:
     with told(migration, as_json) as tell:
         try:
-            for outcome in migrations.run(migration, workers, Flow(bandwidth)):
+            for outcome in parts().migration_work.move(migration, workers, flow):
                 tell.outcome(outcome)
-        except KeyboardInterrupt:
-            # Else another worker would go on with what somebody wants to stop.
-            migrations.pause(SERVER, migration.id)
-            raise
         finally:
-            tell.end(migrations.get(SERVER, migration.id))
+            tell.end(parts().migrations.get(SERVER, migration.id))

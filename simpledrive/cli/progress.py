@@ -21,7 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from simpledrive.logs import moment
+from simpledrive.http.migrations import document
 from simpledrive.models import Migration
 from simpledrive.moving import Outcome
 
@@ -122,31 +122,7 @@ class _Json(Teller):
         click.echo(json.dumps(said | {"records": outcome.records, "why": outcome.why}))
 
     def end(self, migration: Migration) -> None:
-        click.echo(json.dumps({"migration": described(migration)}))
-
-
-def described(migration: Migration) -> dict[str, object]:
-    """A migration as JSON tells it."""
-    return {
-        "id": migration.id,
-        "source": migration.source,
-        "target": migration.target,
-        "selection": migration.selection,
-        "plan": migration.plan,
-        "state": migration.state,
-        "created_at": moment(migration.created_at),
-        "created_by": migration.created_by_name,
-        "ended_at": moment(migration.ended_at) if migration.ended_at else None,
-        "items": migration.items,
-        "bytes": migration.bytes,
-        "pending": migration.pending,
-        "moved": migration.moved,
-        "moved_bytes": migration.moved_bytes,
-        "failed": migration.failed,
-        "gone": migration.gone,
-        "back": migration.back,
-        "stays": migration.stays,
-    }
+        click.echo(json.dumps({"migration": document(migration)}))
 
 
 def _sentence(outcome: Outcome) -> str:

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     body_timeout: int = Field(
         30, ge=1, description="Seconds that a head may take, and a body make no progress"
     )
+    run_jobs: bool = Field(
+        True, description="Long work in a process beside these; false where `flask drive worker` does it"
+    )
     trusted_proxies: Proxies = Field(
         "", description="Addresses or networks whose X-Forwarded-* headers count, with commas between"
     )

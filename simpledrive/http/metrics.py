@@ -122,7 +122,7 @@ class _State(Collector):
         yield from (blobs, replicas, size)
 
     def _processes(self) -> Iterator[Metric]:
-        """What prometheus_client tells of one process, summed over all that serve."""
+        """What prometheus_client tells of one process, summed over all of the server."""
         pids = _siblings() if COUNTS_TOGETHER else [os.getpid()]
         sums: dict[str, float] = {}
         for pid in pids:
@@ -133,18 +133,18 @@ class _State(Collector):
             if name in sums:
                 family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
                 yield family(name, text, sums[name])
-        yield GaugeMetricFamily("simpledrive_processes", "Processes that serve requests.", len(pids))
+        yield GaugeMetricFamily("simpledrive_processes", "Processes of the server.", len(pids))
 
 
 PROCESS = {
-    "simpledrive_process_cpu_seconds_total": "Processor time of the processes that serve, together.",
-    "simpledrive_process_resident_memory_bytes": "Resident memory of the processes that serve, together.",
-    "simpledrive_process_open_fds": "Open files and connections of the processes that serve, together.",
+    "simpledrive_process_cpu_seconds_total": "Processor time of the server's processes, together.",
+    "simpledrive_process_resident_memory_bytes": "Resident memory of the server's processes, together.",
+    "simpledrive_process_open_fds": "Open files and connections of the server's processes, together.",
 }
 
 
 def _siblings() -> list[int]:
-    """The processes that serve beside this one: the children of the server that started it."""
+    """The processes of this server, that for long work too: the children of what started them all."""
     parent = os.getppid()
     try:
         listed = Path(f"/proc/{parent}/task/{parent}/children").read_text()

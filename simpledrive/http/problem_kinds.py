@@ -91,6 +91,15 @@ TEXTS: dict[str, Text] = {
         "The detail names those that are, and GET /v1/backends lists them. One that is configured no more "
         "cannot be looked at, even while bytes are recorded there.",
     ),
+    "migration-not-found": Text(
+        "No migration has this id.",
+        "GET /v1/migrations and `flask drive migrations` list those that there were.",
+    ),
+    "migration-state": Text(
+        "This cannot be done to the migration as it is now: one that has ended cannot be paused, for "
+        "instance, and what was given up cannot be rolled back. Nothing was changed.",
+        "The detail names the state that it is in. Look at the migration before you ask for something else.",
+    ),
     "key-not-found": Text(
         "No API key has this id, or it may do more than the key that asks.",
         "List the keys to see their ids. A key is managed only by one that may do at least as much.",

@@ -45,6 +45,8 @@ TABLE: dict[type[Exception], Problem] = {
     errors.PreconditionFailed: Problem(412, "precondition-failed", "The blob is not the one that was named"),
     errors.RangeNotSatisfiable: Problem(416, "range-not-satisfiable", "The range begins past the end"),
     errors.BackendNotFound: Problem(404, "backend-not-found", "There is no such backend"),
+    errors.MigrationNotFound: Problem(404, "migration-not-found", "There is no such migration"),
+    errors.WrongState: Problem(409, "migration-state", "The migration is in another state"),
     errors.KeyNotFound: Problem(404, "key-not-found", "There is no such key"),
     errors.KeyExists: Problem(409, "key-exists", "This key was made before"),
     errors.KeyReused: Problem(422, "idempotency-key-reused", "This key was used for another request"),

@@ -10,8 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from simpledrive.models.base import BYTEWISE, Base, Moment
 
-MigrationState = Literal["planning", "running", "paused", "ended", "rolling_back", "rolled_back", "finalized"]
-"""Workers work at what is `running`. What has `ended` has nothing left to try; some may have failed."""
+MigrationState = Literal[
+    "planning", "running", "paused", "ended", "rolling_back", "rolled_back", "finalizing", "finalized"
+]
+"""Workers work at what is `planning`, `running`, `rolling_back` or `finalizing`, until it is the state after.
+
+What has `ended` has nothing left to try; some may have failed.
+"""
 
 ItemState = Literal["pending", "moved", "failed", "gone", "back", "stays"]
 """`gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`."""
@@ -39,7 +44,9 @@ class Migration(Base):
     mark: Mapped[str] = mapped_column(BYTEWISE)
     """Stands for source, target and selection: the same asked for twice is one migration while it is open."""
     plan: Mapped[str] = mapped_column(BYTEWISE)
-    """The hash of what was planned last: that of a dry run which saw the same."""
+    """The hash of what was planned last: that of a dry run which saw the same. Empty until that is done."""
+    required_plan: Mapped[str] = mapped_column(BYTEWISE)
+    """The hash of the only plan that may be run; empty for any."""
     state: Mapped[MigrationState] = mapped_column(BYTEWISE)
     grace_seconds: Mapped[int] = mapped_column(BigInteger)
     """How long what was moved is kept at the source too."""
@@ -47,6 +54,8 @@ class Migration(Base):
     created_by: Mapped[str] = mapped_column(BYTEWISE)
     created_by_name: Mapped[str] = mapped_column(Text)
     ended_at: Mapped[Moment | None]
+    hands_off_until: Mapped[Moment | None]
+    """Until then workers leave it to the command that is at it by itself."""
     items: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     moved: Mapped[int] = mapped_column(BigInteger, default=0)

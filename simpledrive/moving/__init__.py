@@ -13,12 +13,15 @@ switching    the transaction of a move
 tally        how far a migration has come
 returning    going back, and no longer being able to
 one          one blob, because somebody asked for it
-migrations   the records of it all
+migrations   the records of it all: asking for what is to happen
+work         bringing it about; jobs: by workers, of their own accord
 """
 
+from simpledrive.moving.jobs import MigrationJobs
 from simpledrive.moving.migrations import Migrations
 from simpledrive.moving.one import Mover
 from simpledrive.moving.running import Outcome
 from simpledrive.moving.selection import Selection
+from simpledrive.moving.work import MigrationWork
 
-__all__ = ["Migrations", "Mover", "Outcome", "Selection"]
+__all__ = ["MigrationJobs", "MigrationWork", "Migrations", "Mover", "Outcome", "Selection"]

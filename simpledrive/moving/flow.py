@@ -17,10 +17,14 @@ class Stopped(DriveError):
 
 
 class Flow:
-    """Passes on at most `rate` bytes a second on average, however many read; None for as fast as it goes."""
+    """Passes on at most `rate` bytes a second on average, however many read; None for as fast as it goes.
 
-    def __init__(self, rate: int | None = None) -> None:
+    It ends when it is stopped, and soon after `stop` is set, which stops other work too.
+    """
+
+    def __init__(self, rate: int | None = None, stop: threading.Event | None = None) -> None:
         self._rate = rate
+        self._stop = stop or threading.Event()
         self._lock = threading.Lock()
         self._free_at = time.monotonic()
         self._stopped = threading.Event()
@@ -35,7 +39,7 @@ class Flow:
 
     def wait(self, seconds: float) -> None:
         """Returns after so many seconds. Raises Stopped."""
-        if self._stopped.wait(seconds):
+        if self._stopped.wait(seconds) or self._stop.is_set():
             raise Stopped("It was stopped.")
 
     def portion(self, size: int) -> int:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime, timedelta
 from itertools import groupby
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import Update, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.errors import DriveError
@@ -88,34 +88,39 @@ class Leases:
             if (rows := list(group))
         ]
 
-    @contextmanager
-    def kept(self) -> Iterator[None]:
+    def kept(self) -> AbstractContextManager[None]:
         """Keeps them during the block, and gives up at its end what is left of them."""
-        ended = threading.Event()
-        keeper = threading.Thread(target=self._keep, args=(ended,), name="leases", daemon=True)
-        keeper.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            keeper.join()
-            self._extend(None)
-
-    def _keep(self, ended: threading.Event) -> None:
-        while not ended.wait(RENEWAL):
-            self._extend(LEASE)
-
-    def _extend(self, by: timedelta | None) -> None:
-        until = None if by is None else now() + by
         mine = (
             MigrationItem.migration == self._migration,
             MigrationItem.state == "pending",
             MigrationItem.leased == self.worker,
         )
-        try:
-            self._database.write(
-                lambda session: session.execute(update(MigrationItem).where(*mine).values(leased_until=until))
-            )
-        except DriveError:
-            # Then others take them over in time, which is what leases are for.
-            return
+        extended = update(MigrationItem).where(*mine)
+        return kept(self._database, lambda until: extended.values(leased_until=until))
+
+
+@contextmanager
+def kept(database: Database, extended: Callable[[datetime | None], Update]) -> Iterator[None]:
+    """Keeps a lease during the block, and gives it up at its end.
+
+    `extended` is the statement that has it end at some moment, or now for None. What cannot be extended
+    others take over in time, which is what leases are for.
+    """
+
+    def extend(until: datetime | None) -> None:
+        with suppress(DriveError):
+            database.write(lambda session: session.execute(extended(until)))
+
+    def keep() -> None:
+        while not ended.wait(RENEWAL):
+            extend(now() + LEASE)
+
+    ended = threading.Event()
+    keeper = threading.Thread(target=keep, name="leases", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        extend(None)

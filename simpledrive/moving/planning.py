@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from simpledrive.errors import Invalid
 from simpledrive.keyset import within
 from simpledrive.models import MigrationItem, now
 from simpledrive.moving.selection import Selection, Table
@@ -49,6 +50,11 @@ class Plan:
     @property
     def hash(self) -> str:
         return str(self._hash.hexdigest())[:16]
+
+    def require(self, wanted: str | None) -> None:
+        """Returns if this is the plan of that hash, or any will do. Raises Invalid."""
+        if wanted and wanted != self.hash:
+            raise Invalid(("plan", f"What matches has changed since: its plan is {self.hash} now."))
 
     def add(self, matches: Sequence[Match]) -> None:
         self.items += len(matches)

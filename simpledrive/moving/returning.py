@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from sqlalchemy.orm import Session
 from simpledrive.backends import Backends
 from simpledrive.errors import ObjectMissing, StorageError
 from simpledrive.models import Migration, MigrationItem, Replica, now
+from simpledrive.moving.flow import Flow
 from simpledrive.moving.running import Outcome
 from simpledrive.moving.switching import lock, switch_homes
 from simpledrive.moving.tally import add
@@ -29,14 +29,19 @@ GONE = "It was deleted, replaced for good or moved on meanwhile."
 class Return:
     """Switches the homes of what has moved back to the source, as far as its bytes are still there."""
 
-    def __init__(self, database: Database, backends: Backends, migration: Migration) -> None:
+    def __init__(self, database: Database, backends: Backends, migration: Migration, flow: Flow) -> None:
         self._database, self._backends, self._migration = database, backends, migration
+        self._flow = flow
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Tells of each content: `back`, or `stays` and why. May be interrupted and gone on with."""
+        """Tells of each content: `back`, or `stays` and why. May be interrupted and gone on with.
+
+        Raises Stopped when its flow is.
+        """
         while self._database.read(self._is_worked_at):
-            time.sleep(LOOK)
+            self._flow.wait(LOOK)
         while items := self._database.read(self._moved):
+            self._flow.wait(0)
             reasons = {item.sha256: self._reason(item) for item in items}
             yield from self._database.write(partial(self._switch, items, reasons))
 
@@ -102,10 +107,11 @@ class Return:
         ]
 
 
-def finalize(database: Database, migration: Migration) -> None:
-    """What is kept at the source for this migration is needed no longer."""
+def let_go(database: Database, migration: Migration, flow: Flow) -> None:
+    """What is kept at the source for this migration is needed no longer. Raises Stopped; may be repeated."""
     after = ""
     while digests := database.read(partial(_digests, migration=migration, after=after)):
+        flow.wait(0)
         database.write(partial(_let_go, migration=migration, digests=digests))
         after = digests[-1]
 

@@ -29,7 +29,7 @@ PAUSES = (0.5, 2.0)
 HOPELESS = 20
 """Contents that failed at a backend, one after the other, after which a run stops."""
 LOOK = 0.5
-"""Seconds between looks whether what others have leased has become free."""
+"""Seconds between looks whether it is to stop, and whether what others have leased has become free."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,14 @@ class Run:
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Moves, and tells what became of each content. Closing the iterator ends the run.
 
-        Raises Stopped when one content after the other fails at its backend: a full target stays full.
+        Raises Stopped when its flow is, or one content after the other fails at its backend: a full target
+        stays full.
         """
         with self._leases.kept(), ThreadPoolExecutor(self._workers, "move") as pool:
             try:
                 while self._submit(pool):
-                    done, _ = wait(self._under_way, return_when=FIRST_COMPLETED)
-                    yield from self._settled([(self._under_way.pop(copied), copied) for copied in done])
+                    copied = self._copied()
+                    yield from self._settled([(self._under_way.pop(copy), copy) for copy in copied])
                     if self._failures >= HOPELESS:
                         raise Stopped(f"{self._failures} contents failed one after the other.")
             finally:
@@ -95,6 +96,14 @@ class Run:
             if self._under_way or not self._database.read(self._is_unfinished):
                 return bool(self._under_way)
             self._flow.wait(LOOK)
+
+    def _copied(self) -> set[Future[Copy | None]]:
+        """Some that a thread has done with. Raises Stopped, and leaves all under way."""
+        done: set[Future[Copy | None]] = set()
+        while not done:
+            done, _ = wait(self._under_way, timeout=LOOK, return_when=FIRST_COMPLETED)
+            self._flow.wait(0)
+        return done
 
     def _forget_copies(self) -> None:
         """Removes what was copied and is not switched to any more."""

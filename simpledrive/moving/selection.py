@@ -10,6 +10,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement
 
 from simpledrive.errors import Invalid
+from simpledrive.ids import unprintable
 from simpledrive.listing import is_of_type
 from simpledrive.models import Blob, BlobHistory
 
@@ -43,6 +44,10 @@ class Selection:
         for field in ("older_than", "newer_than"):
             if (said := getattr(self, field)) is not None:
                 _moment(field, said, datetime.now(UTC))
+        texts = (("prefix", self.prefix), ("content_type", self.content_type or ""))
+        for field, text in (*texts, *(("ids", id) for id in self.ids)):
+            if (why := unprintable(text)) is not None:  # PostgreSQL could not even be asked for a U+0000
+                raise Invalid((field, why))
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -81,8 +86,8 @@ def _moment(field: str, said: str, present: datetime) -> datetime:
             raise Invalid((field, f"{said} is longer ago than the calendar reaches.")) from None
     try:
         moment = datetime.fromisoformat(said)
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Invalid(
             (field, f"{said!r} is neither an age such as 30d nor a date such as 2026-11-20.")
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -20,6 +20,7 @@ from gunicorn import util
 from gunicorn.http.errors import NoMoreData, ParseException
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from simpledrive.serving import jobs
 from simpledrive.serving.connection import Connection
 from simpledrive.serving.refusals import Refusal
 
@@ -40,12 +41,20 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """
 
     patience = 30.0
+    does_jobs = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._watched: dict[Connection, None] = {}  # who has waited longest comes first
         self._at_work = 0
         self._next_look = 0.0
+
+    def run(self) -> None:
+        """Serves; or does the drive's long work, if this is the process that `does_jobs`."""
+        if self.does_jobs:
+            jobs.run(self)
+        else:
+            super().run()
 
     # --- In the event loop: heads
 

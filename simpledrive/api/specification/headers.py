@@ -18,7 +18,7 @@ HEADERS: dict[str, Json] = {
         pattern='^"[0-9a-f]{64}(-[0-9]+)?"$',
         example='"7fc7…-1"',
     ),
-    "Location": _header("Where the record of the new blob is, without the host.", format="uri-reference"),
+    "Location": _header("Where what was made is, without the host.", format="uri-reference"),
     "Last-Modified": _header("When the blob was last changed."),
     "Accept-Ranges": _header("Parts may be asked for, in bytes.", const="bytes"),
     "Content-Range": _header(

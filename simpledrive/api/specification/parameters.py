@@ -67,6 +67,14 @@ PARAMETERS: dict[str, Json] = {
         "schema": {"type": "string", "minLength": 1},
         "example": "0199f3a2-6c1e-7d3b-9a55-2f8e6b0c4d71",
     },
+    "migration_id": {
+        "name": "migration_id",
+        "in": "path",
+        "required": True,
+        "description": "The migration's id.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": "0199f3a2-6c1e-7d3b-9a55-2f8e6b0c4d71",
+    },
     "limit": query(
         "limit",
         "The most items on a page.",
