@@ -7,8 +7,8 @@ are in records.py, the copies of bytes in replicas.py, reading from several of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
@@ -18,6 +18,7 @@ from simpledrive import descriptions, ids, listing, quotas, records
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy, QuotaExceeded, TooLarge
 from simpledrive.models import Blob, Condition, Replica
+from simpledrive.placement import Placement
 from simpledrive.quotas import Quotas
 from simpledrive.reading import Reading
 from simpledrive.records import Change, Deletion, Erasure, Recording, Restoration, Wanted
@@ -55,14 +56,16 @@ class Drive:
         database: Database,
         backends: Backends,
         replicas: Replicas,
+        placement: Placement,
+        reading: Reading,
         staging: Staging,
         quotas: Quotas,
         max_blob_bytes: int | None,
     ) -> None:
         self._database, self._backends = database, backends
-        self._replicas, self._staging, self._quotas = replicas, staging, quotas
+        self._replicas, self._placement, self._reading = replicas, placement, reading
+        self._staging, self._quotas = staging, quotas
         self._max_blob_bytes = max_blob_bytes
-        self._reading = Reading(database, backends)
 
     # --- Storing
 
@@ -76,47 +79,51 @@ class Drive:
         Forbidden, KeyReused, QuotaExceeded, what receiving raises (streams/staging.py), StorageError, Busy;
         then nothing is recorded.
         """
-        wanted, backend, is_known = self._wanted(caller, new, replaces)
+        wanted, is_known = self._wanted(caller, new, replaces)
         with self._quotas.reserved(caller, None if is_known else body.size) as reserved:
             wanted = replace(wanted, reserved=reserved)
             if isinstance(body, Staged):
-                return self._keep(wanted, body, new, backend)
+                return self._keep(wanted, body, new)
             # What is reserved is no longer left, and what was stored before takes no more room.
             has_room = is_known or reserved is not None
             room = self._largest(caller) if has_room else self.room(caller)
             with self._receive(caller, body, room) as staged:
-                return self._keep(wanted, staged, new, backend)
+                return self._keep(wanted, staged, new)
 
     def store_known(
         self, caller: Caller, sha256: str, size: int, new: NewBlob, replaces: Condition | None = None
     ) -> tuple[Blob, bool] | None:
         """As `store`, without the bytes: the caller may already read a blob that has them.
 
-        None if he may not, or if they are not at the backend that was named: then he has to send them.
-        Knowing a digest alone gives nobody anything, and nobody learns by asking what others have.
+        None if he may not, or if they are not where they have to be, at the backend that was named or that a
+        rule says and at the mirrors that an upload waits for: then he has to send them. Knowing a digest
+        alone gives nobody anything, and nobody learns by asking what others have.
         """
-        wanted, preferred, _ = self._wanted(caller, new, replaces)
+        wanted, _ = self._wanted(caller, new, replaces)
         wanted = replace(wanted, once=_once(new, sha256))
         if (earlier := self._repeated(wanted)) is not None:
             return earlier, True
         for limit in (self._largest(caller), caller.quota_bytes):
             if limit is not None and size > limit:
                 raise self.refusal(caller, limit)
+        chosen = (caller, new.storage_backend, wanted.described, size)
+        decided, preferred = self._placement.decided(*chosen), self._placement.home(*chosen)
         homes = self._homes_of(caller, sha256, size)
         homes.sort(key=lambda home: home != preferred)
-        if new.storage_backend is not None:
-            homes = [home for home in homes if home == preferred]
+        if decided is not None:
+            homes = [home for home in homes if home == decided]
         if not homes:
             return None
         with self._quotas.reserved(caller, size) as reserved:
             wanted = replace(wanted, reserved=reserved)
             for backend in homes:
                 for _ in range(ATTEMPTS):
-                    provided = self._replicas.found(sha256, backend)
-                    if provided is None:
+                    copies = [self._replicas.found(sha256, place) for place in self._places(backend)]
+                    found = [copy for copy in copies if copy is not None]
+                    if len(found) < len(copies):
                         break
                     with suppress(ReplicaGone):
-                        return self._record(wanted, provided)
+                        return self._record(wanted, found)
         return None
 
     def room(self, caller: Caller) -> int | None:
@@ -131,8 +138,8 @@ class Drive:
             return TooLarge(f"More than {largest} bytes are not taken here.")
         return quotas.refusal(caller, room)
 
-    def _wanted(self, caller: Caller, new: NewBlob, replaces: Condition | None) -> tuple[Wanted, str, bool]:
-        """What is to be recorded, at which backend, and whether the same request has stored something before.
+    def _wanted(self, caller: Caller, new: NewBlob, replaces: Condition | None) -> tuple[Wanted, bool]:
+        """What is to be recorded, and whether the same request has stored something before.
 
         An id that is made for a caller lies in his prefix. Refuses early what would be refused later, before
         a large body is received.
@@ -140,7 +147,7 @@ class Drive:
         id = ids.made_below(caller.prefix) if new.id is None else new.id
         described = descriptions.of(id, new.filename, new.content_type, new.metadata)
         caller.require("write", described.id)
-        backend = self._backends.chosen(new.storage_backend, caller.backends)
+        self._backends.chosen(new.storage_backend, caller.backends)
 
         def admit(session: Session) -> bool:
             if new.once is not None and Once.known(session, new.once):
@@ -148,7 +155,7 @@ class Drive:
             records.allow(records.current(session, described.id), replaces)
             return False
 
-        return Wanted(caller, described, replaces), backend, self._database.read(admit)
+        return Wanted(caller, described, replaces), self._database.read(admit)
 
     def _receive(self, caller: Caller, body: Incoming, room: int | None) -> Staged:
         """All of a body, if it has no more than `room` bytes."""
@@ -163,21 +170,29 @@ class Drive:
         limits = [limit for limit in (self._max_blob_bytes, caller.max_bytes) if limit is not None]
         return min(limits, default=None)
 
-    def _keep(self, wanted: Wanted, staged: Staged, new: NewBlob, backend: str) -> tuple[Blob, bool]:
+    def _keep(self, wanted: Wanted, staged: Staged, new: NewBlob) -> tuple[Blob, bool]:
         largest = self._largest(wanted.caller)
         if largest is not None and staged.size > largest:
             raise self.refusal(wanted.caller, largest)
         wanted = replace(wanted, once=_once(new, staged.sha256))
         if (earlier := self._repeated(wanted)) is not None:
             return earlier, True
+        home = self._placement.home(wanted.caller, new.storage_backend, wanted.described, staged.size)
         for _ in range(ATTEMPTS):
-            provided = self._replicas.provide(staged.source, staged.pieces, backend)
-            with suppress(ReplicaGone), self._replicas.settled(provided):
-                return self._record(wanted, provided)
+            copies = []
+            with suppress(ReplicaGone), ExitStack() as stack:
+                for backend in self._places(home):
+                    copies.append(self._replicas.provide(staged.source, staged.pieces, backend))
+                    stack.enter_context(self._replicas.settled(copies[-1]))
+                return self._record(wanted, copies)
         raise Busy("These bytes are being stored and deleted too often at this moment.")
 
-    def _record(self, wanted: Wanted, provided: Provided) -> tuple[Blob, bool]:
-        recording = Recording(self._replicas, provided, wanted)
+    def _places(self, home: str) -> tuple[str, ...]:
+        """Where bytes have to be before they are recorded: at home, and at mirrors that are waited for."""
+        return (home, *self._replicas.mirrors.in_sync_with(home))
+
+    def _record(self, wanted: Wanted, copies: Sequence[Provided]) -> tuple[Blob, bool]:
+        recording = Recording(self._replicas, copies, wanted)
         return self._database.write(recording.record, recording.happened)
 
     def _repeated(self, wanted: Wanted) -> Blob | None:

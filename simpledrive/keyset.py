@@ -6,7 +6,7 @@ from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Select
+from sqlalchemy import ColumnElement, Select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from simpledrive.errors import Invalid
@@ -19,11 +19,15 @@ T = TypeVar("T")
 
 def within(query: S, prefix: str, column: InstrumentedAttribute[str] = Blob.id) -> S:
     """Only ids that begin with `prefix`, as a range of an index."""
+    return query.where(*begins_with(column, prefix))
+
+
+def begins_with(column: InstrumentedAttribute[str], prefix: str) -> list[ColumnElement[bool]]:
+    """What holds of an id that begins so."""
     if not prefix:
-        return query
+        return []
     end = after_prefix(prefix)
-    query = query.where(column >= prefix)
-    return query.where(column < end) if end is not None else query
+    return [column >= prefix] if end is None else [column >= prefix, column < end]
 
 
 def cut(found: Sequence[T], limit: int, cursor: Callable[[T], str]) -> tuple[list[T], str | None]:

@@ -65,6 +65,12 @@ READ_BYTES = Counter(
 WRITTEN_BYTES = Counter(
     "simpledrive_backend_written_bytes", "Bytes stored at backends.", ["backend"], registry=REGISTRY
 )
+READS_ELSEWHERE = Counter(
+    "simpledrive_reads_from_another_backend",
+    "Reads that another backend than the blob's home has served, or a part of them.",
+    ["home", "backend"],
+    registry=REGISTRY,
+)
 
 
 def observe_request(
@@ -92,6 +98,11 @@ def observe_operation(
         READ_BYTES.labels(backend).inc(read)
     if written:
         WRITTEN_BYTES.labels(backend).inc(written)
+
+
+def observe_read_elsewhere(home: str, backend: str) -> None:
+    """Counts a read that the home could not serve, or not all of it (reading.Reading)."""
+    READS_ELSEWHERE.labels(home, backend).inc()
 
 
 # Looking a series up by its labels takes as long as counting; and there are few.

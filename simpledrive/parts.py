@@ -18,12 +18,17 @@ from simpledrive.history import History
 from simpledrive.keys import Keys
 from simpledrive.listing import Listing
 from simpledrive.machines import Machines
-from simpledrive.metrics import observe_operation
+from simpledrive.metrics import observe_operation, observe_read_elsewhere
+from simpledrive.mirroring import CatchingUp, Lags
+from simpledrive.mirrors import Mirrors
 from simpledrive.models import DriveRow, Replica
 from simpledrive.moving import MigrationJobs, Migrations, MigrationWork, Mover
 from simpledrive.moving.copying import Copies
+from simpledrive.outages import Outages
+from simpledrive.placement import Placement, Rule
 from simpledrive.probes import Probes
 from simpledrive.quotas import Quotas
+from simpledrive.reading import Reading
 from simpledrive.replicas import Replicas
 from simpledrive.rights import Scope
 from simpledrive.sessions import Sessions
@@ -51,6 +56,8 @@ class Parts:
     settings: Settings
     database: Database
     backends: Backends
+    mirrors: Mirrors
+    placement: Placement
     staging: Staging
     keys: Keys
     sessions: Sessions
@@ -64,6 +71,8 @@ class Parts:
     mover: Mover
     migrations: Migrations
     migration_work: MigrationWork
+    catching_up: CatchingUp
+    lags: Lags
     upkeep: Upkeep
     sweeper: Sweeper
     probes: Probes
@@ -76,8 +85,14 @@ def build(settings: Settings, engine: Engine) -> Parts:
     Raises ConfigurationError for a backend of an unknown kind or with unacceptable options.
     """
     database = Database(engine)
+    outages = Outages()
+
+    def observe(backend: str, operation: str, outcome: str, seconds: float, **amounts: int) -> None:
+        observe_operation(backend, operation, outcome, seconds, **amounts)
+        outages.observe(backend, outcome)
+
     storages = {
-        name: MeasuredStorage(build_storage(name, options), observe_operation)
+        name: MeasuredStorage(build_storage(name, options), observe)
         for name, options in settings.backends.items()
     }
     backends = Backends(
@@ -87,20 +102,36 @@ def build(settings: Settings, engine: Engine) -> Parts:
         in_use=lambda name: _in_use(database, name),
     )
     orphan_age = timedelta(seconds=settings.orphan_age)
-    replicas = Replicas(database, backends, orphan_age)
+    mirrors = Mirrors(
+        {home: table.to for home, table in settings.mirrors.items()},
+        in_sync=[home for home, table in settings.mirrors.items() if table.sync],
+    )
+    replicas = Replicas(database, backends, mirrors, orphan_age)
     copies = Copies(database, backends, replicas)
     staging = Staging(settings.staging_path)
     upkeep = Upkeep(
         database,
         backends,
+        mirrors,
         staging,
         grace=timedelta(seconds=settings.sweep_grace),
         orphan_age=orphan_age,
         history=timedelta(days=settings.history_days),
     )
-    drive = Drive(database, backends, replicas, staging, Quotas(database), settings.max_blob_bytes or None)
+    placement = Placement(backends, [Rule(**rule.said()) for rule in settings.rules])
+    drive = Drive(
+        database,
+        backends,
+        replicas,
+        placement,
+        Reading(database, backends, outages, observe_read_elsewhere),
+        staging,
+        Quotas(database),
+        settings.max_blob_bytes or None,
+    )
     migration_work = MigrationWork(database, backends, replicas, copies)
     migration_jobs = MigrationJobs(migration_work, backends)
+    catching_up = CatchingUp(database, replicas, copies, outages)
     keys = Keys(
         database,
         settings.secret("api_token"),
@@ -112,6 +143,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         settings=settings,
         database=database,
         backends=backends,
+        mirrors=mirrors,
+        placement=placement,
         staging=staging,
         keys=keys,
         sessions=Sessions(database, keys),
@@ -125,6 +158,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         mover=Mover(database, backends, replicas, copies),
         migrations=Migrations(database, backends),
         migration_work=migration_work,
+        catching_up=catching_up,
+        lags=Lags(database, mirrors),
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
         probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),
@@ -133,6 +168,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
                 Job("planning migrations", migration_jobs.plan),
                 Job("moving", migration_jobs.move),
                 Job("rolling back and finalizing", migration_jobs.settle),
+                Job("mirroring", catching_up.work),
             ]
         ),
     )

@@ -1,14 +1,15 @@
 """Reading a blob, every piece checked, from whichever replica can give it.
 
-A reader either gets the right bytes or an error: never a complete wrong answer. A piece that is wrong or
-cannot be fetched is taken from another replica of the same digest, from the same byte on, and the reader
-notices nothing. With none left the transfer is cut.
+The home is asked first, unless it did not answer a moment ago (outages.py). A reader either gets the right
+bytes or an error: never a complete wrong answer. A piece that is wrong or cannot be fetched is taken from
+another replica of the same digest, from the same byte on, and the reader notices nothing. With none left the
+transfer is cut.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from sqlalchemy import select
@@ -24,6 +25,7 @@ from simpledrive.errors import (
     StorageUnavailable,
 )
 from simpledrive.models import Replica
+from simpledrive.outages import Outages
 from simpledrive.replicas import mark_bad
 from simpledrive.sql import Database
 from simpledrive.streams.pieces import Pieces
@@ -37,10 +39,20 @@ class WrongBytes(DriveError):
 
 
 class Reading:
-    """Reads ranges of recorded bytes."""
+    """Reads ranges of recorded bytes.
 
-    def __init__(self, database: Database, backends: Backends) -> None:
+    `elsewhere` is told of each read of which another backend than the home has served a part: home, backend.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        backends: Backends,
+        outages: Outages,
+        elsewhere: Callable[[str, str], object] = lambda home, backend: None,
+    ) -> None:
         self._database, self._backends = database, backends
+        self._outages, self._elsewhere = outages, elsewhere
 
     def read(self, sha256: str, home: str, start: int, stop: int) -> Generator[bytes, None, None]:
         """The bytes [start, stop) in portions of a piece or less. Closing the iterator ends the transfer.
@@ -52,6 +64,7 @@ class Reading:
         # By storage key, the byte at which it is no use to ask a replica; behind that it may be asked again.
         failed: dict[str, int] = {}
         silent: dict[str, StorageError] = {}  # those of which it is open what they hold
+        served = {home}
         while at < stop:
             replica, began = self._next(sha256, home, failed, at), at
             if replica is None:
@@ -62,6 +75,9 @@ class Reading:
             try:
                 with closing(self._portions(replica, at, stop)) as portions:
                     for portion in portions:
+                        if replica.storage_backend not in served:
+                            served.add(replica.storage_backend)
+                            self._note(replica, home, at)
                         at += len(portion)
                         yield portion
             except (StorageError, WrongBytes) as error:
@@ -72,7 +88,7 @@ class Reading:
                     silent[replica.storage_key] = silence
 
     def _next(self, sha256: str, home: str, failed: dict[str, int], at: int) -> Replica | None:
-        """The best replica to read from this byte on: home first, those that failed late, marked bad last.
+        """The best replica to read from this byte on: home first, the silent, failed and bad ones last.
 
         Looked up anew each time: a blob that moved while it was read has its bytes elsewhere by now.
         """
@@ -84,11 +100,18 @@ class Reading:
         if not rows:
             raise BlobNotFound("This blob was deleted or replaced while it was read.")
         left = [row for row in rows if failed.get(row.storage_key) != at]
-        return min(
-            left,
-            key=lambda row: (row.bad_at is not None, row.storage_key in failed, row.storage_backend != home),
-            default=None,
-        )
+
+        def rank(row: Replica) -> tuple[bool, ...]:
+            is_silent = self._outages.includes(row.storage_backend)
+            has_failed = row.storage_key in failed
+            return row.bad_at is not None, has_failed, is_silent, row.storage_backend != home
+
+        return min(left, key=rank, default=None)
+
+    def _note(self, replica: Replica, home: str, at: int) -> None:
+        backend = replica.storage_backend
+        log.info("%s is read from %s from byte %d on; its home is %s", replica.sha256, backend, at, home)
+        self._elsewhere(home, backend)
 
     def _judge(self, replica: Replica, at: int, error: StorageError | WrongBytes) -> StorageError | None:
         """Logs why a replica failed, and marks it bad if its bytes are not there. That error, if open."""

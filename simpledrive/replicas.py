@@ -8,7 +8,7 @@ The rules that make the foreign key hold live here: bytes are put before a trans
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +24,7 @@ from simpledrive.errors import (
     StorageError,
     StorageUnavailable,
 )
+from simpledrive.mirrors import Mirrors
 from simpledrive.models import Replica, UTCDateTime, now
 from simpledrive.sql import Database, affected, insert
 from simpledrive.storage.base import made_at, new_key
@@ -59,11 +60,15 @@ class Provided:
 class Replicas:
     """Provides bytes at a backend, and records that they are there.
 
-    `orphan_age` is how old an unrecorded object gets before sweeping takes it for lost.
+    `mirrors` says where else than at home they shall be; `orphan_age` is how old an unrecorded object gets
+    before sweeping takes it for lost.
     """
 
-    def __init__(self, database: Database, backends: Backends, orphan_age: timedelta) -> None:
+    def __init__(
+        self, database: Database, backends: Backends, mirrors: Mirrors, orphan_age: timedelta
+    ) -> None:
         self._database, self._backends, self._orphan_age = database, backends, orphan_age
+        self.mirrors = mirrors
 
     def provide(self, source: Source, pieces: Pieces, backend: str) -> Provided:
         """The bytes of `source` at that backend: found there and sound, or put. No transaction is open.
@@ -171,6 +176,13 @@ def _insert(session: Session, provided: Provided) -> bool:
     # Not by the count of rows: for an INSERT of the ORM, PostgreSQL's driver does not tell it.
     statement = insert(session, Replica).values(values).on_conflict_do_nothing()
     return session.scalar(statement.returning(Replica.storage_key)) is not None
+
+
+def lock(session: Session, digests: Sequence[str]) -> Sequence[Replica]:
+    """All replicas of these digests, locked in the order in which everybody locks them."""
+    query = select(Replica).where(Replica.sha256.in_(digests))
+    in_order = query.order_by(Replica.sha256, Replica.storage_backend)
+    return session.scalars(in_order.with_for_update(key_share=True)).all()
 
 
 def mark_bad(session: Session, sha256: str, key: str) -> bool:

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import quotas, replays, sessions
 from simpledrive.backends import Backends
 from simpledrive.errors import StorageError
-from simpledrive.models import Blob, BlobHistory, DriveRow, Replica, now
+from simpledrive.mirrors import Mirrors, is_named
+from simpledrive.models import BlobHistory, DriveRow, Replica, now
 from simpledrive.replicas import release
 from simpledrive.sql import Database, affected
 from simpledrive.storage.base import Storage, made_at
@@ -52,13 +53,15 @@ class Upkeep:
         self,
         database: Database,
         backends: Backends,
+        mirrors: Mirrors,
         staging: Staging,
         *,
         grace: timedelta,
         orphan_age: timedelta,
         history: timedelta,
     ) -> None:
-        self._database, self._backends, self._staging = database, backends, staging
+        self._database, self._backends = database, backends
+        self._mirrors, self._staging = mirrors, staging
         self._grace, self._orphan_age, self._history = grace, orphan_age, history
 
     def sweep(self, *, orphans: bool = False, force: bool = False) -> Swept:
@@ -153,6 +156,7 @@ class Upkeep:
         """Deletes the rows that nothing needs; the rest are in use again. Locks first, looks second.
 
         What a migration keeps is kept as long as any record has these bytes: else nothing is left to go back.
+        A mirror's copy that nothing needs since the home's has gone is retired now, for a later sweep.
         """
         rows = session.scalars(
             select(Replica)
@@ -162,12 +166,15 @@ class Upkeep:
         ).all()
         gone = []
         for row in rows:
+            is_needed = self._mirrors.needs(session, sha256, row.storage_backend)
+            if row.retired_at is None and not is_needed:
+                row.retired_at = now()
             if row.retired_at is None or row.storage_backend not in ready:
                 continue
             is_due, is_kept = row.retired_at < now() - self._grace, row.retired_at > now()
-            if is_due and _needed(session, row):
+            if is_due and is_needed:
                 row.retired_at = None
-            elif is_due or (is_kept and not _named(session, sha256)):
+            elif is_due or (is_kept and not is_named(session, sha256)):
                 gone.append(row)
                 session.delete(row)
                 count(session, row.storage_backend, replicas=-1, size=-row.size)
@@ -196,20 +203,6 @@ class Upkeep:
         query = select(Replica.storage_key).where(Replica.sha256.in_(digests))
         known = set(self._database.read(lambda session: session.scalars(query).all())) if old else set()
         return [key for key in old if key not in known]
-
-
-def _needed(session: Session, replica: Replica) -> bool:
-    """Whether it is some record's home."""
-    return _named(session, replica.sha256, replica.storage_backend)
-
-
-def _named(session: Session, sha256: str, *homes: str) -> bool:
-    """Whether any record has these bytes, at one of these homes if there are any."""
-    for table in (Blob, BlobHistory):
-        named = exists().where(table.sha256 == sha256)
-        if session.scalar(select(named.where(table.storage_backend.in_(homes)) if homes else named)):
-            return True
-    return False
 
 
 def _batches(storage: Storage) -> Iterator[list[str]]:

@@ -1,6 +1,7 @@
 """How much lies at each backend: counted as it comes and goes, never summed up.
 
-Whoever adds or removes a replica or a blob says so by `count`; when that is written is decided here alone.
+Whoever adds or removes a replica, a blob or a wanted copy says so by `count`; when that is written is
+decided here alone.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ RANK = 1
 
 
 class Counts(NamedTuple):
-    """Contents kept at a backend, their bytes, and the blobs whose home it is."""
+    """Contents kept at a backend, their bytes, the blobs whose home it is, and copies that it lacks."""
 
-    replicas: int
-    bytes: int
-    blobs: int
+    replicas: int = 0
+    bytes: int = 0
+    blobs: int = 0
+    waiting: int = 0
 
 
-NONE = Counts(0, 0, 0)
+NONE = Counts()
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class Counters:
         return [Usage(name, self._backends.kind(name), held.get(name, NONE)) for name in names]
 
 
-def count(session: Session, backend: str, *, replicas: int = 0, size: int = 0, blobs: int = 0) -> None:
+def count(
+    session: Session, backend: str, *, replicas: int = 0, size: int = 0, blobs: int = 0, waiting: int = 0
+) -> None:
     """Adds to what is known to lie at a backend, in the very last statements of this transaction.
 
     Last, because everybody writes these few rows: who waited for something else while holding one would
@@ -77,7 +81,8 @@ def count(session: Session, backend: str, *, replicas: int = 0, size: int = 0, b
         counted = session.info[COUNTED] = {}
         lastly(session, RANK, _write)
     before = counted.get(backend, NONE)
-    counted[backend] = Counts(before.replicas + replicas, before.bytes + size, before.blobs + blobs)
+    added = (replicas, size, blobs, waiting)
+    counted[backend] = Counts(*(old + new for old, new in zip(before, added, strict=True)))
 
 
 def _write(session: Session) -> None:

@@ -76,14 +76,20 @@ def app(make_app: Callable[..., Flask]) -> Flask:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def any_app(request: pytest.FixtureRequest, make_app: Callable[..., Flask]) -> Iterator[Flask]:
-    """An app on each of the databases that can keep the records."""
+def any_database(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """Each of the databases that can keep the records, for `make_app`."""
     if request.param == "sqlite":
-        yield make_app()
+        yield {}
         return
     server, template = (request.getfixturevalue(name) for name in ("postgres_url", "migrated_postgres"))
     with fresh_database(server, template) as url:
-        yield make_app(is_migrated=True, database_url=url)
+        yield {"is_migrated": True, "database_url": url}
+
+
+@pytest.fixture
+def any_app(any_database: dict[str, Any], make_app: Callable[..., Flask]) -> Flask:
+    """An app on each of these databases."""
+    return make_app(**any_database)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ pytest_plugins = [
     "tests.fsspec_servers",
     "tests.places",
     "tests.troubled",
+    "tests.mirrored",
     "tests.browser",
     "tests.visitors",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import func, select, update
 
 from simpledrive.drive import NewBlob
-from simpledrive.models import ApiKey, BackendUsage, Blob, BlobHistory, Condition, Replica, now
+from simpledrive.models import ApiKey, BackendUsage, Blob, BlobHistory, Condition, Replica, WantedCopy, now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import new_key
@@ -86,7 +86,15 @@ def put_orphan(parts: Parts, backend: str, seed: int = 0, age: timedelta = timed
 def impatient(parts: Parts) -> Upkeep:
     """Sweeping that waits for nothing: no grace, no history, and an orphan of a moment ago is old."""
     none = timedelta(0)
-    return Upkeep(parts.database, parts.backends, parts.staging, grace=none, orphan_age=none, history=none)
+    return Upkeep(
+        parts.database,
+        parts.backends,
+        parts.mirrors,
+        parts.staging,
+        grace=none,
+        orphan_age=none,
+        history=none,
+    )
 
 
 def check(parts: Parts) -> None:
@@ -111,14 +119,26 @@ def check(parts: Parts) -> None:
     }, "the counters are not the sums"
     rows = {(row.sha256, row.storage_backend): row for row in replicas(parts)}
     needed: set[tuple[str, str]] = set()
+    mirrored: set[tuple[str, str]] = set()
     owned: Counter[str] = Counter()
     for table in (Blob, BlobHistory):
         for blob in parts.database.read(lambda session, table=table: session.scalars(select(table)).all()):
             assert (blob.sha256, blob.storage_backend) in rows, f"{blob.id} has no replica"
             needed.add((blob.sha256, blob.storage_backend))
+            mirrored |= {(blob.sha256, place) for place in parts.mirrors.of(blob.storage_backend)}
             owned[blob.owner] += blob.size
+    wanted = {
+        (row.sha256, row.storage_backend)
+        for row in parts.database.read(lambda session: session.scalars(select(WantedCopy)).all())
+    }
+    kept = {place for place, row in rows.items() if row.bad_at is None}
+    assert mirrored <= kept | wanted, "a mirror lacks a copy, and nobody will make it"
+    lags = parts.lags.by_mirror(SERVER).values()
+    assert sum(lag.waiting for lag in lags) == len(wanted), "what mirrors lack is not counted right"
     for place, row in rows.items():
-        assert place in needed or row.retired_at is not None, f"nothing needs {place}, and nobody will look"
+        assert place in needed | mirrored or row.retired_at is not None, (
+            f"nothing needs {place}, and nobody will look"
+        )
     for key in parts.database.read(lambda session: session.scalars(select(ApiKey)).all()):
         if key.quota_bytes is not None:
             assert key.used_bytes == owned[key.id], f"{key.name} is charged for other bytes than it has"

@@ -121,6 +121,16 @@ class FaultyProxy:
         self._thread.join()
         self._listener.close()
 
+    def accept_again(self) -> None:
+        """From now on connections are taken again, at the same port."""
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
     def close_all(self) -> int:
         """Ends all connections, as a server does with idle ones; how many. New ones may be made."""
         with self._lock:

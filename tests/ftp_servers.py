@@ -81,6 +81,13 @@ def pyftpdlib() -> Iterator[FtpServer]:
         yield server
 
 
+@pytest.fixture
+def mortal_ftp() -> Iterator[FtpServer]:
+    """One for a single test, which may kill its process."""
+    with _pyftpdlib(None) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def pyftpdlib_tls(certificates: Path) -> Iterator[FtpServer]:
     with _pyftpdlib(certificates) as server:

@@ -19,7 +19,7 @@ from tests.servers import wait_for
 from tests.troubled import SECRETS, STEPS, TROUBLES, WELL
 
 CHECK = "/v1/backends/local/check"
-MEMBERS = [
+LOOKED_AT = [
     "name",
     "kind",
     "default",
@@ -29,9 +29,16 @@ MEMBERS = [
     "probed_at",
     "probe_ms",
     "steps",
+]
+MEMBERS = [
+    *LOOKED_AT,
     "replicas",
     "bytes",
     "blobs",
+    "waiting",
+    "mirror_of",
+    "waiting_since",
+    "waiting_detail",
 ]
 
 
@@ -140,7 +147,7 @@ def test_a_check_looks_now_and_answers_what_it_found(app: Flask, parts: Parts) -
     away = base.rename(base.with_name("away"))
     lost = client.post(CHECK, headers=BEARER)
     assert lost.status_code == 200
-    assert list(lost.json) == MEMBERS[:-3]
+    assert list(lost.json) == LOOKED_AT
     assert (lost.json["name"], lost.json["reachable"]) == ("local", False)
     assert "is its disk mounted?" in lost.json["detail"]
     away.rename(base)

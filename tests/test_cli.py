@@ -74,7 +74,7 @@ def test_settings_are_shown_without_secrets(make_app: Callable[..., Flask]) -> N
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ([], "moving blobs between them, sweeping, the audit log, settings, long work."),
+        ([], "moving blobs, mirrors, sweeping, the audit log, settings, long work."),
         (["check-backend"], "0: all of it went well; 1: some did not; 2: could not run."),
         (["migrate-backend"], "Exit code 0: all moved; 1: some did not; 2: could not run; 130: interrupted."),
         (["worker"], "Do the drive's long work, migrations for instance, until Ctrl-C or SIGTERM."),

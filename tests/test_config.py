@@ -460,6 +460,93 @@ def test_a_broken_table_is_told(folder, refusal, tables, sentence):
     assert "hunter2" not in message
 
 
+# --- Mirrors and rules ----------------------------------------------------------------------------
+
+ARCHIVE = """[backends.archive]
+kind = "local"
+path = "/mnt/archive"
+"""
+
+
+def test_mirrors_and_rules_are_tables_and_are_shown(folder):
+    (folder / "simpledrive.toml").write_text(
+        ARCHIVE
+        + """[mirrors]
+        local = ["archive"]
+        database = {to = ["archive", "local"], sync = true}
+        [[rules]]
+        max_size = "64KiB"
+        backend = "database"
+        [[rules]]
+        prefix = "photos/"
+        content_type = "Video/*"
+        backend = "archive"
+        """
+    )
+    settings = load({}, folder=folder)
+    assert {home: (table.to, table.sync) for home, table in settings.mirrors.items()} == {
+        "local": (("archive",), False),
+        "database": (("archive", "local"), True),
+    }
+    assert [rule.said() for rule in settings.rules] == [
+        {"backend": "database", "max_size": 65536},
+        {"backend": "archive", "prefix": "photos/", "content_type": "video/"},
+    ]
+    rows = {row.name: (row.value, row.source) for row in effective(settings)}
+    assert rows["mirrors.local"] == ("archive", "simpledrive.toml")
+    assert rows["mirrors.database"] == ("archive, local (sync)", "simpledrive.toml")
+    assert rows["rules.1"] == ("backend=database, max_size=65536", "simpledrive.toml")
+    assert rows["rules.2"] == ("backend=archive, prefix=photos/, content_type=video/", "simpledrive.toml")
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        (
+            "[mirrors]\nlocal = ['tape']",
+            "mirrors (simpledrive.toml): no backend is called 'tape'; known are archive, database, local.",
+        ),
+        ("[mirrors]\ntape = ['local']", "no backend is called 'tape'"),
+        ("[mirrors]\nlocal = ['archive', 'local']", "'local' cannot be its own mirror"),
+        ("[mirrors]\nlocal = ['archive', 'archive']", "'local' names 'archive' twice"),
+        ("[mirrors]\nlocal = []", "mirrors.local.to (simpledrive.toml): Tuple should have at least 1 item"),
+        (
+            "[mirrors]\nlocal = {to = ['archive'], sinc = true}",
+            "mirrors.local.sinc (simpledrive.toml) is not",
+        ),
+        ("[mirrors]\nlocal = 'archive'", "mirrors.local (simpledrive.toml): "),
+        ("[[rules]]\nbackend = 'tape'", "rules (simpledrive.toml): rule 1: no backend is called 'tape'"),
+        ("[[rules]]\nprefix = 'a'", "rules.1.backend (simpledrive.toml): Field required"),
+        (
+            "[[rules]]\nbackend = 'local'\nprefix = 'a'\n[[rules]]\nbackend = 'local'\nmax_size = '5 XB'",
+            "rules.2.max_size (simpledrive.toml): could not interpret byte unit",
+        ),
+        ("[[rules]]\nbackend = 'local'\nmin_size = -1", "rules.1.min_size (simpledrive.toml): "),
+        (
+            "[[rules]]\nbackend = 'local'\nmin_size = 2\nmax_size = 1",
+            "rules.1 (simpledrive.toml): min_size is larger than max_size",
+        ),
+        ("[[rules]]\nbackend = 'local'\ncontent_type = 'video'", "is neither a media type such as"),
+        ("[[rules]]\nbackend = 'local'\nsize = 5", "rules.1.size (simpledrive.toml) is not known"),
+        (
+            "[[rules]]\nbackend = 'local'\n[[rules]]\nbackend = 'archive'\nprefix = 'a'",
+            "rule 1 fits every blob, so that those behind it never count",
+        ),
+        ("[rules]\nbackend = 'local'", "rules (simpledrive.toml): Input should be a valid tuple"),
+    ],
+)
+def test_mirrors_and_rules_that_cannot_be_meant_stop_the_start(folder, refusal, tables, sentence):
+    (folder / "simpledrive.toml").write_text(ARCHIVE + tables)
+    assert sentence in refusal()
+
+
+def test_a_rule_for_a_backend_that_is_broken_itself_is_no_second_complaint(folder, refusal):
+    (folder / "simpledrive.toml").write_text(
+        "[backends.cold]\npath = 'x'\n[mirrors]\nlocal = ['cold']\n[[rules]]\nbackend = 'cold'\n"
+    )
+    assert len(refusal().splitlines()) == 2
+
+
 # --- Secrets in files -----------------------------------------------------------------------------
 
 

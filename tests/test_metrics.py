@@ -20,14 +20,15 @@ from simpledrive.keys import NewKey
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import BEARER
-from tests.drives import keep, lose
+from tests.drives import flip, keep, lose
+from tests.mirrored import catch_up
 from tests.outage import line_to
 from tests.problems import assert_problem
 from tests.servers import ROOT, Server, wait_for
 from tests.sources import content
 from tests.wire import connected, head
 
-LABELS = {"method", "route", "outcome", "backend", "operation", "le", "version", "python_version"}
+LABELS = {"method", "route", "outcome", "backend", "operation", "home", "le", "version", "python_version"}
 UNITS = ("_seconds", "_bytes", "_total", "_info", "_ratio")
 COUNTED_THINGS = {
     "simpledrive_http_requests",
@@ -35,6 +36,8 @@ COUNTED_THINGS = {
     "simpledrive_backend_blobs",
     "simpledrive_backend_replicas",
     "simpledrive_backend_reachable",
+    "simpledrive_reads_from_another_backend",
+    "simpledrive_mirror_waiting_copies",
     "simpledrive_database_reachable",
     "simpledrive_process_open_fds",
     "simpledrive_processes",
@@ -106,9 +109,13 @@ def test_the_names_are_as_prometheus_wants_them(api: FlaskClient) -> None:
             assert not sample.name.endswith("_created")
 
 
-def test_the_documentation_has_every_name_with_its_labels(api: FlaskClient, parts: Parts) -> None:
+def test_the_documentation_has_every_name_with_its_labels(make_mirrored: Callable[..., Flask]) -> None:
+    app = make_mirrored()
+    api, parts = app.test_client(), app.extensions["simpledrive"]
     keep(parts, "a", b"bytes")
-    api.get("/v1/content/a", buffered=True)
+    catch_up(parts)
+    flip(parts, b"bytes", "local", 0)
+    api.get("/v1/content/a", headers=BEARER, buffered=True)
     table = re.findall(
         r"^\| `(simpledrive_\w+)` \| ([a-z_, ]*?) ?\|", (ROOT / "docs/operating.md").read_text(), re.MULTILINE
     )

@@ -17,6 +17,7 @@ from simpledrive.rights import SERVER
 from simpledrive.storage import registry
 from simpledrive.streams.staging import Incoming
 from tests.drives import check, fetch, flip, impatient, keep, lose, put_orphan, replace
+from tests.mirrored import catch_up, waiting
 from tests.moves import move
 from tests.sources import content
 
@@ -77,25 +78,31 @@ def calls() -> list[str]:
     return []
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def parts(
-    request: pytest.FixtureRequest,
+@pytest.fixture
+def make_watched(
+    any_database: dict[str, Any],
     make_app: Callable[..., Flask],
     monkeypatch: pytest.MonkeyPatch,
     held: Held,
     calls: list[str],
-) -> Parts:
-    """A drive whose storages are all watched."""
-    database = (
-        {} if request.param == "sqlite" else {"database_url": request.getfixturevalue("postgres_database")}
-    )
+) -> Callable[..., Parts]:
+    """Makes drives whose storages are all watched."""
     monkeypatch.setattr(
         "simpledrive.parts.build_storage",
         lambda name, options: Watched(registry.build(name, options), held, calls),
     )
-    parts: Parts = make_app(**database).extensions["simpledrive"]
-    held.watch(parts)
-    return parts
+
+    def make(**settings: Any) -> Parts:
+        parts: Parts = make_app(**any_database, **settings).extensions["simpledrive"]
+        held.watch(parts)
+        return parts
+
+    return make
+
+
+@pytest.fixture
+def parts(make_watched: Callable[..., Parts]) -> Parts:
+    return make_watched()
 
 
 def test_storing_reading_and_deleting(parts: Parts, held: Held, calls: list[str]) -> None:
@@ -134,6 +141,21 @@ def test_moving(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(parts.backends.use("local"), "put", full, raising=False)
     move(parts, "database", "local")
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_mirroring(make_watched: Callable[..., Parts], sync: bool, calls: list[str]) -> None:
+    parts = make_watched(mirrors={"local": {"to": ["database"], "sync": sync}})
+    for seed in range(3):
+        keep(parts, f"{seed}", content(300_000, seed))
+    keep(parts, "there already", content(300_000, 5), "database")
+    keep(parts, "home", content(300_000, 5))
+    if not sync:
+        flip(parts, content(300_000, 2), "local", 5)
+    calls.clear()
+    catch_up(parts)
+    assert [row.storage_backend for row in waiting(parts)] == ([] if sync else ["database"])
+    assert sync or {"put", "open", "read"} <= set(calls)
 
 
 def test_sweeping(parts: Parts, calls: list[str]) -> None:

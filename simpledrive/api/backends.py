@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from simpledrive.api.answers import json_response
-from simpledrive.http.backends import document
+from simpledrive.http.backends import account, document
 from simpledrive.http.current import caller, parts, sign_in_by_header
+from simpledrive.mirroring import IN_STEP
 from simpledrive.probes import NOT_CONFIGURED
-from simpledrive.usage import NONE
 
 blueprint = Blueprint("backends", __name__, url_prefix="/v1/backends")
 blueprint.before_request(sign_in_by_header)
@@ -19,12 +19,14 @@ def every() -> Response:
     """Every backend, the default first; also one that is no longer configured while bytes are recorded there.
 
     `blobs` have their home there. `replicas` are the contents kept there, each once however many blobs have
-    it, and earlier versions too; `bytes` are theirs. All come from counters.
+    it, and earlier versions too; `bytes` are theirs. All come from counters. `waiting` are copies that it is
+    to have as a mirror and has not.
     """
     caller().require_everywhere("admin")
-    probes = parts().probes.backends()
+    probes, lags = parts().probes.backends(), parts().lags.by_mirror(caller())
     items = [
-        document(usage.backend, probes.get(usage.backend, NOT_CONFIGURED)) | (usage.counts or NONE)._asdict()
+        document(usage.backend, probes.get(usage.backend, NOT_CONFIGURED))
+        | account(usage, lags.get(usage.backend, IN_STEP))
         for usage in parts().counters.usage(caller())
     ]
     return json_response({"items": items})

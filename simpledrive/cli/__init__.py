@@ -13,15 +13,18 @@ from simpledrive.cli.migrations import (
     resume_migration,
     rollback_migration,
 )
+from simpledrive.cli.mirrors import mirrors
 from simpledrive.cli.moving import migrate_backend
+from simpledrive.cli.rules import apply_rules
 from simpledrive.cli.sweeping import sweep
 from simpledrive.cli.worker import worker
 
 drive = AppGroup(
     "drive",
-    help="Keys, checking backends, moving blobs between them, sweeping, the audit log, settings, long work.",
+    help="Keys, checking backends, moving blobs, mirrors, sweeping, the audit log, settings, long work.",
 )
 for command in (
+    apply_rules,
     audit,
     check_backend,
     config,
@@ -29,6 +32,7 @@ for command in (
     keys,
     migrate_backend,
     migrations,
+    mirrors,
     pause_migration,
     resume_migration,
     rollback_migration,

@@ -76,10 +76,10 @@ def migrate_backend(
             return
         kept = GRACE if grace is None else grace
         migration = migrations.begin(SERVER, source, target, selection, grace=kept, plan=plan, by_itself=True)
-        with _by_itself(migration):
+        with by_itself(migration):
             migration = parts().migration_work.plan(migration, Flow())
             try:
-                _run(migration, workers, Flow(bandwidth), as_json)
+                run(migration, workers, Flow(bandwidth), as_json)
             finally:
                 if receipt is not None:
                     write_receipt(receipt, migration.id)
@@ -107,7 +107,7 @@ def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _by_itself(migration: Migration) -> Iterator[None]:
+def by_itself(migration: Migration) -> Iterator[None]:
     """During the block only this command works at the migration, and nobody does once it was interrupted."""
     with parts().migration_work.by_itself(migration):
         try:
@@ -118,7 +118,8 @@ def _by_itself(migration: Migration) -> Iterator[None]:
             raise
 
 
-def _run(migration: Migration, workers: int, flow: Flow, as_json: bool) -> None:
+def run(migration: Migration, workers: int, flow: Flow, as_json: bool) -> None:
+    """Works at it to its end, and tells how it goes."""
     with told(migration, as_json) as tell:
         try:
             for outcome in parts().migration_work.move(migration, workers, flow):

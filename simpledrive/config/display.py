@@ -39,6 +39,12 @@ def effective(settings: Settings) -> list[Effective]:
             told = setting in NAMES and setting
             source = settings.sources.get(name) or told or "default"
             rows.append(Effective(name, _shown(option, plain), source))
+    for home, table in sorted(settings.mirrors.items()):
+        value = ", ".join(table.to) + (" (sync)" if table.sync else "")
+        rows.append(Effective(f"mirrors.{home}", value, settings.sources.get("mirrors", "default")))
+    for number, rule in enumerate(settings.rules, 1):
+        value = _shown("rule", rule.said())
+        rows.append(Effective(f"rules.{number}", value, settings.sources.get("rules", "default")))
     return rows
 
 

@@ -19,7 +19,7 @@ from pydantic_settings import InitSettingsSource
 
 from simpledrive.config.backends import Options, leaves
 from simpledrive.config.display import names_a_secret
-from simpledrive.config.settings import NAMES, Settings
+from simpledrive.config.settings import NAMES, TABLES, Settings
 from simpledrive.errors import ConfigurationError
 
 _FIELDS = frozenset(name.lower() for name in NAMES)
@@ -234,7 +234,7 @@ def _read_dotenv(path: Path, problems: list[str]) -> dict[str, str]:
 def _read_toml(
     path: Path, chosen: bool, folder: Path, problems: list[str], opened: list[Path]
 ) -> dict[str, Any]:
-    """Fields in small letters and [backends.NAME] tables. It may be missing unless it was chosen."""
+    """Fields in small letters, and the tables. It may be missing unless it was chosen."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -244,9 +244,9 @@ def _read_toml(
     except (OSError, ValueError) as error:
         problems.append(f"{path.name} cannot be read: {_reason(error)}.")
         return {}
-    for name in [name for name in content if name != "backends" and not _is_known(name)]:
+    for name in [name for name in content if name not in TABLES and not _is_known(name)]:
         del content[name]
-        problems.append(_unknown(name, path.name, [*sorted(_FIELDS), "backends"]))
+        problems.append(_unknown(name, path.name, [*sorted(_FIELDS), *TABLES]))
     content = {name: value for name, value in content.items() if value != ""}
     tables = content.pop("backends", {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
@@ -266,10 +266,12 @@ def _reason(error: Exception) -> str:
 def _sentences(error: ValidationError, sources: Mapping[str, str]) -> Iterable[str]:
     """What pydantic found, by the names that the operator used and without any value."""
     for problem in error.errors(include_url=False, include_input=False):
-        field, *rest = (str(part) for part in problem["loc"])
-        name = ".".join([field if field == "backends" else field.upper(), *rest])
+        field, *rest = (str(part + 1 if isinstance(part, int) else part) for part in problem["loc"])
+        name = ".".join([field if field in TABLES else field.upper(), *rest])
         source = f" ({sources[field]})" if field in sources else ""
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "extra_forbidden" and not rest:
             yield _unknown(name, sources.get(field, "override"), NAMES)
+        elif problem["type"] == "extra_forbidden":
+            yield f"{name}{source} is not known."
         else:
             yield f"{name}{source}: {problem['msg'].removeprefix('Value error, ')}."

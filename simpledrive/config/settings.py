@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, make_url
 
 from simpledrive.config import backends
 from simpledrive.config.backends import BUILTIN, Options
+from simpledrive.config.placement import Mirrored, MirrorTable, Rule, flaws_of_mirrors, flaws_of_rules
 from simpledrive.config.values import (
     AnchoredPath,
     Bytes,
@@ -182,6 +183,8 @@ class Settings(BaseSettings):
         default_factory=dict, alias="backends", repr=False, description="The [backends.NAME] tables"
     )
     storage_backend: str = Field("local", description="Backend of new blobs that name none")
+    mirrors: dict[str, MirrorTable] = Field(default_factory=dict, description="The table [mirrors]")
+    rules: tuple[Rule, ...] = Field((), description="The tables [[rules]]")
 
     @classmethod
     def settings_customise_sources(
@@ -256,12 +259,23 @@ class Settings(BaseSettings):
     @field_validator("storage_backend")
     @classmethod
     def _names_a_backend(cls, name: str, info: ValidationInfo) -> str:
-        known = backends.every(info.data)
-        maker = BUILTIN[name].maker if name in BUILTIN else "named_backends"
-        if name not in known and maker in info.data:  # else its maker has a complaint of its own
+        known = _known(info.data, name)
+        if name not in known:
             hint = {"s3": "; S3_BUCKET_NAME would add s3", "ftp": "; FTP_HOST would add ftp"}.get(name, "")
             raise ValueError(f"no backend is called {name!r}; known are {', '.join(sorted(known))}{hint}")
         return name
+
+    @field_validator("mirrors")
+    @classmethod
+    def _mirrors_are_backends(cls, mirrors: dict[str, Mirrored], info: ValidationInfo) -> dict[str, Mirrored]:
+        _refuse(flaws_of_mirrors(mirrors, _known(info.data, *mirrors, *_mirrors_of(mirrors))))
+        return mirrors
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_name_backends(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        _refuse(flaws_of_rules(rules, _known(info.data, *(rule.backend for rule in rules))))
+        return rules
 
     @property
     def backends(self) -> dict[str, Options]:
@@ -297,4 +311,27 @@ class Settings(BaseSettings):
         return self._secret_files
 
 
-NAMES = tuple(name.upper() for name in Settings.model_fields if name not in {"folder", "named_backends"})
+TABLES = ("backends", "mirrors", "rules")
+"""What only a file can say, as tables."""
+
+NAMES = tuple(
+    name.upper() for name in Settings.model_fields if name not in {"folder", "named_backends", *TABLES}
+)
+
+
+def _known(data: dict[str, Any], *named: str) -> list[str]:
+    """The names of all backends; of those that are named also which would be one but for a flaw.
+
+    That flaw is told already.
+    """
+    makers = {name: BUILTIN[name].maker if name in BUILTIN else "named_backends" for name in named}
+    return sorted({*backends.every(data), *(name for name in named if makers[name] not in data)})
+
+
+def _mirrors_of(mirrors: dict[str, Mirrored]) -> list[str]:
+    return [name for table in mirrors.values() for name in table.to]
+
+
+def _refuse(flaws: list[str]) -> None:
+    if flaws:
+        raise ValueError("; ".join(flaws))

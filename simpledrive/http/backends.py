@@ -5,6 +5,8 @@ from __future__ import annotations
 from simpledrive.http.current import parts
 from simpledrive.logs import moment
 from simpledrive.look import Probe
+from simpledrive.mirroring import Lag
+from simpledrive.usage import NONE, Usage
 
 
 def document(name: str, probe: Probe) -> dict[str, object]:
@@ -23,6 +25,16 @@ def document(name: str, probe: Probe) -> dict[str, object]:
             {"name": step.name, "passed": step.passed, "ms": milliseconds(step.seconds)}
             for step in probe.steps
         ],
+    }
+
+
+def account(usage: Usage, lag: Lag) -> dict[str, object]:
+    """What lies at a backend, and what it lacks as a mirror."""
+    return (usage.counts or NONE)._asdict() | {
+        "mirror_of": lag.homes,
+        "waiting": lag.waiting,
+        "waiting_since": None if lag.since is None else moment(lag.since),
+        "waiting_detail": lag.why,
     }
 
 

@@ -21,6 +21,7 @@ from simpledrive.errors import DriveError
 from simpledrive.http.current import caller, parts, sign_in_by_header
 from simpledrive.http.exchange import Exchange
 from simpledrive.metrics import REGISTRY, observe_request
+from simpledrive.models import now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from simpledrive.usage import NONE
@@ -120,6 +121,27 @@ class _State(Collector):
             replicas.add_metric([at.backend], counts.replicas)
             size.add_metric([at.backend], counts.bytes)
         yield from (blobs, replicas, size)
+        yield from self._lags()
+
+    def _lags(self) -> Iterator[Metric]:
+        try:
+            lags = self._parts.lags.by_mirror(SERVER)
+        except DriveError as error:
+            log.warning("no figures of what mirrors lack: %s", error)
+            return
+        waiting = GaugeMetricFamily(
+            "simpledrive_mirror_waiting_copies", "Copies that a mirror still lacks.", labels=["backend"]
+        )
+        age = GaugeMetricFamily(
+            "simpledrive_mirror_lag_seconds",
+            "For how long a mirror has lacked the oldest of them; 0 without any.",
+            labels=["backend"],
+        )
+        for mirror, lag in lags.items():
+            waiting.add_metric([mirror], lag.waiting)
+            seconds = 0.0 if lag.since is None else (now() - lag.since).total_seconds()
+            age.add_metric([mirror], max(0.0, seconds))
+        yield from (waiting, age)
 
     def _processes(self) -> Iterator[Metric]:
         """What prometheus_client tells of one process, summed over all of the server."""

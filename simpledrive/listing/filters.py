@@ -68,4 +68,6 @@ def is_of_type(column: InstrumentedAttribute[str], wanted: str) -> ColumnElement
     stored = func.lower(column)
     if wanted.endswith("/"):
         return stored.startswith(wanted, autoescape=True)
-    return or_(stored == wanted, stored.startswith(wanted + ";", autoescape=True))
+    # A space too, which may stand before the semicolon and nowhere else.
+    ends = (stored.startswith(wanted + end, autoescape=True) for end in "; ")
+    return or_(stored == wanted, *ends)

@@ -6,15 +6,17 @@ each, and touches replicas in the order (sha256, storage_backend). Requests neve
 
 stored      the drive, blobs, their history, and the replicas with their bytes
 migrations  what was to move, and what became of it
+mirrors     which copies are missing at mirrors
 access      keys, sessions, reservations, replays, the audit log
 machines    what PutPlace's contract knows of machines
 base        what all of them share
 """
 
 from simpledrive.models.access import ApiKey, AuditEntry, EndedSession, Replay, Reservation
-from simpledrive.models.base import BYTEWISE, Base, Moment, UTCDateTime, db, now
+from simpledrive.models.base import BYTEWISE, Base, Leased, Moment, UTCDateTime, db, now
 from simpledrive.models.machines import MachineFile
 from simpledrive.models.migrations import ItemState, Migration, MigrationItem, MigrationState
+from simpledrive.models.mirrors import MirrorSearch, WantedCopy
 from simpledrive.models.stored import (
     NAMED_LIKE_A_UUID,
     BackendUsage,
@@ -38,15 +40,18 @@ __all__ = [
     "DriveRow",
     "EndedSession",
     "ItemState",
+    "Leased",
     "MachineFile",
     "Migration",
     "MigrationItem",
     "MigrationState",
+    "MirrorSearch",
     "Moment",
     "Replay",
     "Replica",
     "Reservation",
     "UTCDateTime",
+    "WantedCopy",
     "db",
     "now",
 ]

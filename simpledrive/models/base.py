@@ -1,4 +1,4 @@
-"""What all tables share: the base class, texts compared byte for byte, points in time in UTC."""
+"""What tables share: the base class, leases, texts compared byte for byte, points in time in UTC."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, String, Text, TypeDecorator
-from sqlalchemy.orm import DeclarativeBase, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 BYTEWISE = String().with_variant(Text(collation="C"), "postgresql")
 """Text compared byte for byte, whatever the database's locale: SQLite does so by itself."""
@@ -36,6 +36,14 @@ class Base(DeclarativeBase):
 
 
 Moment = Annotated[datetime, mapped_column(UTCDateTime)]
+
+
+class Leased:
+    """A row that one worker at a time is at work on: the one that has `leased` it, until `leased_until`."""
+
+    leased: Mapped[str | None] = mapped_column(BYTEWISE)
+    leased_until: Mapped[Moment | None]
+
 
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from simpledrive.models.base import BYTEWISE, Base, Moment
+from simpledrive.models.base import BYTEWISE, Base, Leased, Moment
 
 MigrationState = Literal[
     "planning", "running", "paused", "ended", "rolling_back", "rolled_back", "finalizing", "finalized"
@@ -70,11 +70,11 @@ class Migration(Base):
         return self.items - self.moved - self.failed - self.gone - self.back - self.stays
 
 
-class MigrationItem(Base):
+class MigrationItem(Leased, Base):
     """One blob, or one of its earlier versions, of a migration. Those with the same bytes are neighbours.
 
-    A worker that has `leased` it is at work on it until `leased_until`; who is late may find that another one
-    has taken it. `record` is the surrogate key of the blob or version, which stays when it is put aside.
+    A worker that is late may find that another one has taken it. `record` is the surrogate key of the blob or
+    version, which stays when it is put aside.
     """
 
     __tablename__ = "migration_items"
@@ -98,8 +98,6 @@ class MigrationItem(Base):
     state: Mapped[ItemState] = mapped_column(BYTEWISE)
     why: Mapped[str] = mapped_column(Text, default="")
     """Why it is failed, gone or stays."""
-    leased: Mapped[str | None] = mapped_column(BYTEWISE)
-    leased_until: Mapped[Moment | None]
     source_key: Mapped[str | None] = mapped_column(BYTEWISE)
     target_key: Mapped[str | None] = mapped_column(BYTEWISE)
     verified_at: Mapped[Moment | None]

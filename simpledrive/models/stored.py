@@ -147,7 +147,7 @@ class BlobHistory(_Described, Base):
 
 
 class BackendUsage(Base):
-    """How many replicas, bytes and blobs there are at a backend, counted as they come and go.
+    """How many replicas, bytes, blobs and wanted copies a backend has, counted as they come and go.
 
     Spread over a few rows a backend, so that concurrent writers do not wait for one another; the sum counts.
     """
@@ -159,3 +159,4 @@ class BackendUsage(Base):
     replicas: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
     blobs: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    waiting: Mapped[int] = mapped_column(BigInteger, server_default="0")

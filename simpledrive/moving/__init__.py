@@ -5,6 +5,7 @@ in one transaction; the old replica is kept for a while, to go back to, and swep
 interrupted anywhere and gone on with: what is done is done, and nothing is ever half moved.
 
 selection    which records are to be moved
+elsewhere    those that lie elsewhere than the rules say
 planning     what that is at this moment
 leasing      which worker is at work on what
 running      one worker's part: copy, compare, switch

@@ -22,8 +22,8 @@ from simpledrive.backends import Backends
 from simpledrive.errors import Invalid, MigrationNotFound, WrongState
 from simpledrive.ids import unprintable, uuid7
 from simpledrive.keyset import cut, no_cursor
+from simpledrive.leasing import LEASE
 from simpledrive.models import ItemState, Migration, MigrationItem, MigrationState, now
-from simpledrive.moving.leasing import LEASE
 from simpledrive.moving.planning import Plan, matches
 from simpledrive.moving.selection import Selection
 from simpledrive.moving.tally import recount

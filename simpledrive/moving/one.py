@@ -83,6 +83,7 @@ class Mover:
         if values:
             records.say(session, caller, found, values)
         release(session, blob.sha256, blob.storage_backend)
+        self._replicas.mirrors.want(session, blob.sha256, target)
         count(session, blob.storage_backend, blobs=-1)
         count(session, target, blobs=1)
         audit.note(session, caller, "blob.moved", blob.id, came_from=blob.storage_backend, went_to=target)

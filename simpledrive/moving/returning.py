@@ -14,9 +14,9 @@ from simpledrive.errors import ObjectMissing, StorageError
 from simpledrive.models import Migration, MigrationItem, Replica, now
 from simpledrive.moving.flow import Flow
 from simpledrive.moving.running import Outcome
-from simpledrive.moving.switching import lock, switch_homes
+from simpledrive.moving.switching import switch_homes
 from simpledrive.moving.tally import add
-from simpledrive.replicas import release
+from simpledrive.replicas import Replicas, lock, release
 from simpledrive.sql import Database
 
 BATCH = 200
@@ -29,9 +29,11 @@ GONE = "It was deleted, replaced for good or moved on meanwhile."
 class Return:
     """Switches the homes of what has moved back to the source, as far as its bytes are still there."""
 
-    def __init__(self, database: Database, backends: Backends, migration: Migration, flow: Flow) -> None:
-        self._database, self._backends, self._migration = database, backends, migration
-        self._flow = flow
+    def __init__(
+        self, database: Database, backends: Backends, replicas: Replicas, migration: Migration, flow: Flow
+    ) -> None:
+        self._database, self._backends, self._replicas = database, backends, replicas
+        self._migration, self._flow = migration, flow
 
     def outcomes(self) -> Iterator[Outcome]:
         """Tells of each content: `back`, or `stays` and why. May be interrupted and gone on with.
@@ -100,6 +102,7 @@ class Return:
         for sha256 in sorted({row.sha256 for row in can if row.record in back}):
             kept[sha256].retired_at = None
             release(session, sha256, target)
+            self._replicas.mirrors.want(session, sha256, source)
         found = Counter((row.sha256, row.size, row.state, row.why) for row in rows)
         return [
             Outcome(sha256, size, state, records, why)

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_, not_
 
 from simpledrive.errors import Invalid
 from simpledrive.ids import unprintable
+from simpledrive.keyset import begins_with
 from simpledrive.listing import is_of_type
 from simpledrive.models import Blob, BlobHistory
 
@@ -27,7 +28,8 @@ class Selection:
     `older_than` and `newer_than` are ages (30d, 12h) or moments (2026-11-20, with a time or without; UTC
     unless it says more), and mean when the bytes were stored. `content_type` is a media type without
     parameters, or the first half of one and a slash (`image/`). `limit` is how many records at most.
-    `versions`: earlier versions and the trash too.
+    `versions`: earlier versions and the trash too. What one of `unless` matches too is left out; of these
+    only the prefix, the sizes and the type count.
     """
 
     prefix: str = ""
@@ -39,6 +41,7 @@ class Selection:
     content_type: str | None = None
     limit: int | None = None
     versions: bool = True
+    unless: tuple[Selection, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("older_than", "newer_than"):
@@ -66,16 +69,21 @@ class Selection:
             found.append(table.size <= self.max_size)
         if self.content_type is not None:
             found.append(is_of_type(table.content_type, self.content_type.lower()))
+        found += [not_(other._matches(table, present)) for other in self.unless]
         return found
+
+    def _matches(self, table: Table, present: datetime) -> ColumnElement[bool]:
+        return and_(*begins_with(table.id, self.prefix), *self.conditions(table, present))
 
     def as_json(self) -> dict[str, Any]:
         """What was said, without what was left out."""
-        said = asdict(self) | {"ids": list(self.ids)}
+        said = asdict(self) | {"ids": list(self.ids), "unless": [other.as_json() for other in self.unless]}
         return {name: value for name, value in said.items() if value not in (None, "", [])}
 
     @classmethod
     def from_json(cls, said: dict[str, Any]) -> Self:
-        return cls(**said | {"ids": tuple(said.get("ids", ()))})
+        unless = tuple(cls.from_json(other) for other in said.get("unless", ()))
+        return cls(**said | {"ids": tuple(said.get("ids", ())), "unless": unless})
 
 
 def _moment(field: str, said: str, present: datetime) -> datetime:

@@ -16,7 +16,7 @@ from simpledrive.errors import StorageUnavailable
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.copying import Copy
 from simpledrive.moving.tally import add
-from simpledrive.replicas import ReplicaGone, Replicas, release
+from simpledrive.replicas import ReplicaGone, Replicas, lock, release
 from simpledrive.rights import SERVER
 from simpledrive.sql import affected
 from simpledrive.usage import count
@@ -56,13 +56,6 @@ def record(session: Session, replicas: Replicas, copies: Sequence[Copy]) -> list
     return recorded
 
 
-def lock(session: Session, digests: Sequence[str]) -> Sequence[Replica]:
-    """All replicas of these digests, locked in the order in which everybody locks them."""
-    query = select(Replica).where(Replica.sha256.in_(digests))
-    in_order = query.order_by(Replica.sha256, Replica.storage_backend)
-    return session.scalars(in_order.with_for_update(key_share=True)).all()
-
-
 class Switch:
     """Switches the homes of several tasks' records, in one transaction that may run twice."""
 
@@ -89,7 +82,9 @@ class Switch:
             states[item.sha256][item.state] += 1
         for sha256, found in states.items():
             release(session, sha256, migration.source, timedelta(seconds=migration.grace_seconds))
-            if not found["moved"]:
+            if found["moved"]:
+                self._replicas.mirrors.want(session, sha256, migration.target)
+            else:
                 # All were deleted meanwhile: sweeping looks who needs the copy.
                 release(session, sha256, migration.target)
         return states

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
 from simpledrive.errors import WrongState
+from simpledrive.leasing import kept
 from simpledrive.models import Migration, MigrationItem, MigrationState, now
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.flow import Flow
-from simpledrive.moving.leasing import kept
 from simpledrive.moving.migrations import found
 from simpledrive.moving.planning import Match, Plan, add_items, matches
 from simpledrive.moving.returning import Return, let_go
@@ -72,7 +72,7 @@ class MigrationWork:
 
     def go_back(self, migration: Migration, flow: Flow) -> Iterator[Outcome]:
         """Switches homes back to what is still at the source, and tells of each content. Copies nothing."""
-        yield from Return(self._database, self._backends, migration, flow).outcomes()
+        yield from Return(self._database, self._backends, self._replicas, migration, flow).outcomes()
         self._database.write(partial(_set_state, id=migration.id, state="rolled_back", was="rolling_back"))
 
     def let_go(self, migration: Migration, flow: Flow) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from simpledrive.ids import folder_of, uuid7
 from simpledrive.models import Blob, Condition, now
 from simpledrive.records import rows
 from simpledrive.replays import Once
-from simpledrive.replicas import Provided, Replicas
+from simpledrive.replicas import Provided, Replicas, lock
 from simpledrive.rights import Caller
 
 
@@ -33,10 +34,14 @@ class Wanted:
 
 
 class Recording:
-    """Records bytes as a blob: a new one, or in the place of one that `replaces` allows to be put aside."""
+    """Records bytes as a blob: a new one, or in the place of one that `replaces` allows to be put aside.
 
-    def __init__(self, replicas: Replicas, provided: Provided, wanted: Wanted) -> None:
-        self._replicas, self._provided, self._wanted = replicas, provided, wanted
+    `copies` are the bytes at its home, and then at the mirrors that have them already.
+    """
+
+    def __init__(self, replicas: Replicas, copies: Sequence[Provided], wanted: Wanted) -> None:
+        self._replicas, self._copies, self._wanted = replicas, copies, wanted
+        self._home = copies[0]
         self._mark, self._moment = uuid7(), now()
         self._is_new = True
 
@@ -49,7 +54,7 @@ class Recording:
         standing.require(session, wanted.caller)
         if wanted.once is not None and (earlier := wanted.once.claim(session)) is not None:
             return earlier, True
-        self._replicas.record(session, self._provided)
+        self._record_copies(session)
         blob = None
         # Somebody may be first to use the id, after we have looked: then there is a blob to ask about.
         while blob is None:
@@ -72,6 +77,14 @@ class Recording:
         blob = rows.version_of(session, self._mark)
         return None if blob is None else (blob, self._is_new)
 
+    def _record_copies(self, session: Session) -> None:
+        mirrors, home = self._replicas.mirrors, self._home
+        if mirrors.of(home.backend):
+            lock(session, [home.sha256])
+        for copy in sorted(self._copies, key=lambda copy: copy.backend):
+            self._replicas.record(session, copy)
+        mirrors.want(session, home.sha256, home.backend)
+
     def _before(self, session: Session) -> Blob | None:
         look = rows.current if self._wanted.replaces is None else rows.locked
         return look(session, self._wanted.described.id)
@@ -85,9 +98,9 @@ class Recording:
             "filename": described.filename,
             "content_type": described.content_type,
             "blob_metadata": dict(described.metadata),
-            "size": self._provided.pieces.size,
-            "sha256": self._provided.sha256,
-            "storage_backend": self._provided.backend,
+            "size": self._home.pieces.size,
+            "sha256": self._home.sha256,
+            "storage_backend": self._home.backend,
             "created_at": self._moment if before is None else before.created_at,
             "updated_at": self._moment,
             "version": 1 if before is None else before.version + 1,

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from simpledrive.http.current import caller, parts
 from simpledrive.look import Probe
+from simpledrive.mirroring import IN_STEP, Lag
 from simpledrive.probes import NOT_CONFIGURED
 from simpledrive.ui.pages import is_fragment, page
 from simpledrive.usage import NONE, Counts, Usage
@@ -35,6 +36,7 @@ class Card:
     probe: Probe
     counts: Counts
     share: float
+    lag: Lag
 
     @property
     def is_gone(self) -> bool:
@@ -77,6 +79,7 @@ def _cards(usage: list[Usage], probes: Mapping[str, Probe]) -> list[Card]:
     backends = parts().backends
     held = {each.backend: each.counts or NONE for each in usage}
     total = sum(counts.bytes for counts in held.values())
+    lags = parts().lags.by_mirror(caller())
     return [
         Card(
             name=each.backend,
@@ -87,6 +90,7 @@ def _cards(usage: list[Usage], probes: Mapping[str, Probe]) -> list[Card]:
             probe=probes.get(each.backend, NOT_CONFIGURED),
             counts=held[each.backend],
             share=held[each.backend].bytes / total if total else 0.0,
+            lag=lags.get(each.backend, IN_STEP),
         )
         for each in usage
     ]

@@ -55,10 +55,18 @@ SCHEMAS: dict[str, Json] = {
         },
     },
     "BackendUsage": {
-        "description": "A backend, and what lies there.",
+        "description": "A backend, what lies there, and what it lacks as a mirror.",
         "allOf": [schema("Backend")],
         "type": "object",
-        "required": ["replicas", "bytes", "blobs"],
+        "required": [
+            "replicas",
+            "bytes",
+            "blobs",
+            "mirror_of",
+            "waiting",
+            "waiting_since",
+            "waiting_detail",
+        ],
         "properties": {
             "replicas": {
                 "type": "integer",
@@ -67,6 +75,21 @@ SCHEMAS: dict[str, Json] = {
             },
             "bytes": {"type": "integer", "minimum": 0, "description": "Their bytes together."},
             "blobs": {"type": "integer", "minimum": 0, "description": "Blobs whose home it is."},
+            "mirror_of": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "The homes whose blobs it is to have a copy of.",
+            },
+            "waiting": {"type": "integer", "minimum": 0, "description": "Copies that it lacks of these."},
+            "waiting_since": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "Since when it has lacked the oldest of them.",
+            },
+            "waiting_detail": {
+                "type": "string",
+                "description": "Why the oldest could not be made the last time; empty if nobody has tried.",
+            },
         },
     },
 }

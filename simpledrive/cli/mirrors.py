@@ -1,0 +1,55 @@
+"""flask drive mirrors: which backends mirror which, and how far behind they are."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from flask.cli import with_appcontext
+
+from simpledrive.errors import DriveError
+from simpledrive.http.current import parts
+from simpledrive.logs import moment
+from simpledrive.mirroring import Lag
+from simpledrive.rights import SERVER
+
+SOME_WAIT, COULD_NOT_RUN = 1, 2
+
+
+@click.command("mirrors")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@with_appcontext
+def mirrors(as_json: bool) -> None:
+    """Say of each mirror what it lacks, since when, and why.
+
+    Exit code 0: no mirror lacks anything; 1: one does; 2: could not run.
+    """
+    try:
+        lags = parts().lags.by_mirror(SERVER)
+    except DriveError as error:
+        click.echo(f"Could not run: {error}", err=True)
+        raise SystemExit(COULD_NOT_RUN) from error
+    for mirror, lag in lags.items():
+        click.echo(json.dumps(_document(mirror, lag)) if as_json else _line(mirror, lag))
+    if not lags and not as_json:
+        click.echo("No backend mirrors another: simpledrive.toml has no [mirrors].")
+    if any(lag.waiting for lag in lags.values()):
+        raise SystemExit(SOME_WAIT)
+
+
+def _line(mirror: str, lag: Lag) -> str:
+    said = f"{mirror}, mirror of {', '.join(lag.homes)}: "
+    if lag.since is None:
+        return said + "complete"
+    said += f"{lag.waiting} wait, the oldest since {moment(lag.since)}"
+    return f"{said} ({lag.why})" if lag.why else said
+
+
+def _document(mirror: str, lag: Lag) -> dict[str, object]:
+    return {
+        "mirror": mirror,
+        "of": lag.homes,
+        "waiting": lag.waiting,
+        "since": None if lag.since is None else moment(lag.since),
+        "detail": lag.why,
+    }

@@ -1,0 +1,71 @@
+"""flask drive apply-rules: moves what is elsewhere than the rules for new blobs say."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from flask.cli import with_appcontext
+
+from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, by_itself, run
+from simpledrive.cli.values import Size
+from simpledrive.errors import DriveError
+from simpledrive.http.current import parts
+from simpledrive.moving.elsewhere import Correction, corrections
+from simpledrive.moving.flow import Flow
+from simpledrive.moving.planning import Plan
+from simpledrive.rights import SERVER
+
+
+@click.command("apply-rules")
+@click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
+@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
+@click.option("--bandwidth", type=Size(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@with_appcontext
+def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> None:
+    """Move what is elsewhere than the first of the [[rules]] says that fits it, earlier versions too.
+
+    What was put elsewhere on purpose moves as well; what no rule fits stays. Each move is a migration: it may
+    be interrupted, and rolled back. Exit codes are those of `migrate-backend`.
+    """
+    left = 0
+    try:
+        for correction in corrections(parts().placement.rules, parts().backends):
+            left += _apply(correction, dry_run, workers, bandwidth, as_json)
+    except DriveError as error:
+        click.echo(f"Could not run: {error}", err=True)
+        raise SystemExit(COULD_NOT_RUN) from error
+    except KeyboardInterrupt:
+        click.echo("Interrupted. What has moved has moved; the same command goes on.", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    if left:
+        raise SystemExit(SOME_FAILED)
+
+
+def _apply(correction: Correction, dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> int:
+    """How many records could not be moved."""
+    where = (correction.source, correction.target, correction.selection)
+    plan = parts().migrations.plan(SERVER, *where)
+    if not plan.items:
+        return 0
+    _tell(correction, plan, as_json)
+    if dry_run:
+        return 0
+    migration = parts().migrations.begin(SERVER, *where, by_itself=True)
+    with by_itself(migration):
+        migration = parts().migration_work.plan(migration, Flow())
+        run(migration, workers, Flow(bandwidth), as_json)
+    migration = parts().migrations.get(SERVER, migration.id)
+    return migration.failed + migration.pending
+
+
+def _tell(correction: Correction, plan: Plan, as_json: bool) -> None:
+    source, target = correction.source, correction.target
+    if as_json:
+        said = {"rule": correction.number, "source": source, "target": target}
+        click.echo(json.dumps(said | {"items": plan.items, "bytes": plan.bytes, "first": plan.first}))
+        return
+    click.echo(
+        f"Rule {correction.number}: {plan.items} records of {plan.bytes} bytes from {source} to {target}"
+    )

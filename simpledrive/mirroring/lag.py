@@ -1,0 +1,54 @@
+"""How far behind each mirror is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from simpledrive.mirrors import Mirrors
+from simpledrive.models import BackendUsage, WantedCopy
+from simpledrive.rights import Caller
+from simpledrive.sql import Database
+
+
+@dataclass(frozen=True)
+class Lag:
+    """What a mirror of `homes` lacks; without homes it is no mirror.
+
+    `waiting` is how many copies, `since` is since when the oldest is missing, and `why` is the reason; it
+    is "" if nobody has tried yet.
+    """
+
+    homes: tuple[str, ...] = ()
+    waiting: int = 0
+    since: datetime | None = None
+    why: str = ""
+
+
+IN_STEP = Lag()
+
+
+class Lags:
+    """Tells how far behind mirrors are. Costs the same however many copies they lack."""
+
+    def __init__(self, database: Database, mirrors: Mirrors) -> None:
+        self._database, self._mirrors = database, mirrors
+
+    def by_mirror(self, caller: Caller) -> dict[str, Lag]:
+        """By name, in order. Raises Forbidden."""
+        caller.require_everywhere("admin")
+        return self._database.read(
+            lambda session: {mirror: self._lag(session, mirror) for mirror in self._mirrors.every}
+        )
+
+    def _lag(self, session: Session, mirror: str) -> Lag:
+        homes = tuple(self._mirrors.mirrored_at(mirror))
+        oldest = select(WantedCopy).where(WantedCopy.storage_backend == mirror).order_by(WantedCopy.since)
+        row = session.scalars(oldest.limit(1)).one_or_none()
+        if row is None:
+            return Lag(homes)
+        counted = select(func.sum(BackendUsage.waiting)).where(BackendUsage.storage_backend == mirror)
+        return Lag(homes, int(session.scalar(counted) or 0), row.since, row.why)
