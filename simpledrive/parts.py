@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +16,8 @@ from simpledrive.drive import Drive
 from simpledrive.errors import ConfigurationError
 from simpledrive.files import Files
 from simpledrive.history import History
+from simpledrive.integrity import Fsck, Scrubber, Soundness, Verifier
+from simpledrive.integrity.repairing import Repairs
 from simpledrive.keys import Keys
 from simpledrive.listing import Listing
 from simpledrive.machines import Machines
@@ -24,6 +27,7 @@ from simpledrive.mirrors import Mirrors
 from simpledrive.models import DriveRow, Replica
 from simpledrive.moving import MigrationJobs, Migrations, MigrationWork, Mover
 from simpledrive.moving.copying import Copies
+from simpledrive.orphans import Orphans
 from simpledrive.outages import Outages
 from simpledrive.placement import Placement, Rule
 from simpledrive.probes import Probes
@@ -33,6 +37,7 @@ from simpledrive.replicas import Replicas
 from simpledrive.rights import Scope
 from simpledrive.sessions import Sessions
 from simpledrive.sql import Database
+from simpledrive.storage.base import Storage
 from simpledrive.storage.measured import MeasuredStorage
 from simpledrive.storage.registry import build as build_storage
 from simpledrive.streams.staging import Staging
@@ -73,6 +78,10 @@ class Parts:
     migration_work: MigrationWork
     catching_up: CatchingUp
     lags: Lags
+    verifier: Verifier
+    soundness: Soundness
+    scrubber: Scrubber
+    fsck: Fsck
     upkeep: Upkeep
     sweeper: Sweeper
     probes: Probes
@@ -108,6 +117,10 @@ def build(settings: Settings, engine: Engine) -> Parts:
     )
     replicas = Replicas(database, backends, mirrors, orphan_age)
     copies = Copies(database, backends, replicas)
+    counters = Counters(database, backends)
+    repairs = Repairs(database, backends, replicas, copies)
+    verifier = Verifier(database, backends, repairs)
+    orphans = Orphans(database, orphan_age)
     staging = Staging(settings.staging_path)
     upkeep = Upkeep(
         database,
@@ -139,6 +152,9 @@ def build(settings: Settings, engine: Engine) -> Parts:
         storages,
         ANONYMOUS[settings.anonymous_access],
     )
+    scrubber = Scrubber(
+        database, counters, verifier, _scrubbed(settings, storages), timedelta(days=settings.scrub_days)
+    )
     return Parts(
         settings=settings,
         database=database,
@@ -150,7 +166,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
         sessions=Sessions(database, keys),
         audit=Audit(database),
         drive=drive,
-        counters=Counters(database, backends),
+        counters=counters,
         listing=Listing(database),
         history=History(database, timedelta(days=settings.history_days)),
         files=Files(database, drive),
@@ -160,6 +176,10 @@ def build(settings: Settings, engine: Engine) -> Parts:
         migration_work=migration_work,
         catching_up=catching_up,
         lags=Lags(database, mirrors),
+        verifier=verifier,
+        soundness=Soundness(database),
+        scrubber=scrubber,
+        fsck=Fsck(database, backends, mirrors, repairs, orphans),
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
         probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),
@@ -169,9 +189,17 @@ def build(settings: Settings, engine: Engine) -> Parts:
                 Job("moving", migration_jobs.move),
                 Job("rolling back and finalizing", migration_jobs.settle),
                 Job("mirroring", catching_up.work),
+                Job("scrubbing", scrubber.work),
             ]
         ),
     )
+
+
+def _scrubbed(settings: Settings, storages: Mapping[str, Storage]) -> list[str]:
+    """The backends that SCRUB_BACKENDS means."""
+    if settings.scrubbed == ["*"]:
+        return list(storages)
+    return settings.scrubbed or [name for name, storage in storages.items() if storage.is_near]
 
 
 def _identity(database: Database) -> str:

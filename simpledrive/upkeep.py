@@ -8,7 +8,6 @@ not this drive's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -20,9 +19,10 @@ from simpledrive.backends import Backends
 from simpledrive.errors import StorageError
 from simpledrive.mirrors import Mirrors, is_named
 from simpledrive.models import BlobHistory, DriveRow, Replica, now
+from simpledrive.orphans import Orphans, TooManyOrphans
 from simpledrive.replicas import release
 from simpledrive.sql import Database, affected
-from simpledrive.storage.base import Storage, made_at
+from simpledrive.storage.base import Storage
 from simpledrive.streams.staging import Staging
 from simpledrive.usage import count
 
@@ -46,7 +46,8 @@ class Upkeep:
     """Keeps the drive free of what nothing needs.
 
     `grace`: how long a replica stays after it stopped being needed. `orphan_age`: how old an object that no
-    record names gets. `history`: how long earlier versions and deleted blobs are kept.
+    record names gets, and what unfinished puts left. `history`: how long earlier versions and deleted blobs
+    are kept.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class Upkeep:
         self._database, self._backends = database, backends
         self._mirrors, self._staging = mirrors, staging
         self._grace, self._orphan_age, self._history = grace, orphan_age, history
+        self._orphans = Orphans(database, orphan_age)
 
     def sweep(self, *, orphans: bool = False, force: bool = False) -> Swept:
         """Removes what has expired. With `orphans` every backend is listed for objects that no record names.
 
-        More orphans than a tenth of a backend want `force`: they look like an older copy of the database,
-        which knows nothing of what was stored since and has the right marker all the same. A backend that
-        cannot be swept is named in `problems`; the others are swept nevertheless.
+        More orphans than a tenth of a backend want `force` (orphans.py). A backend that cannot be swept is
+        named in `problems`; the others are swept nevertheless.
         """
         swept = Swept()
         ready = self._ready(swept)
@@ -83,8 +84,9 @@ class Upkeep:
             try:
                 swept.leftovers += storage.clean(now() - self._orphan_age)
                 if orphans:
-                    self._sweep_orphans(storage, force, swept)
-            except StorageError as error:
+                    for _ in self._orphans.remove(storage, force=force):
+                        swept.orphans += 1
+            except (StorageError, TooManyOrphans) as error:
                 swept.problems.append(str(error))
         return swept
 
@@ -157,6 +159,7 @@ class Upkeep:
 
         What a migration keeps is kept as long as any record has these bytes: else nothing is left to go back.
         A mirror's copy that nothing needs since the home's has gone is retired now, for a later sweep.
+        What is right is kept while what is needed is marked bad: it may be all there is to repair it from.
         """
         rows = session.scalars(
             select(Replica)
@@ -164,9 +167,13 @@ class Upkeep:
             .order_by(Replica.storage_backend)
             .with_for_update()
         ).all()
+        needed = {
+            row.storage_backend for row in rows if self._mirrors.needs(session, sha256, row.storage_backend)
+        }
+        harmed = any(row.bad_at is not None and row.storage_backend in needed for row in rows)
         gone = []
         for row in rows:
-            is_needed = self._mirrors.needs(session, sha256, row.storage_backend)
+            is_needed = row.storage_backend in needed
             if row.retired_at is None and not is_needed:
                 row.retired_at = now()
             if row.retired_at is None or row.storage_backend not in ready:
@@ -174,43 +181,10 @@ class Upkeep:
             is_due, is_kept = row.retired_at < now() - self._grace, row.retired_at > now()
             if is_due and is_needed:
                 row.retired_at = None
+            elif harmed and row.bad_at is None:
+                continue
             elif is_due or (is_kept and not is_named(session, sha256)):
                 gone.append(row)
                 session.delete(row)
                 count(session, row.storage_backend, replicas=-1, size=-row.size)
         return [(row.storage_backend, row.storage_key) for row in gone]
-
-    def _sweep_orphans(self, storage: Storage, force: bool, swept: Swept) -> None:
-        found = total = 0
-        for keys in _batches(storage):
-            total += len(keys)
-            found += len(self._orphans(keys))
-        if found > total // 10 and not force:
-            why = "is more than a tenth: is this the right database? --force removes them"
-            swept.problems.append(
-                f"{storage.name}: {found} of {total} objects are named by no record, which {why}"
-            )
-            return
-        for keys in _batches(storage):
-            for key in self._orphans(keys):
-                storage.delete(key)
-                swept.orphans += 1
-
-    def _orphans(self, keys: list[str]) -> list[str]:
-        """Those that no record names and that are too old for anybody to be about to."""
-        old = [key for key in keys if made_at(key) < now() - self._orphan_age]
-        digests = {key.partition(".")[0] for key in old}
-        query = select(Replica.storage_key).where(Replica.sha256.in_(digests))
-        known = set(self._database.read(lambda session: session.scalars(query).all())) if old else set()
-        return [key for key in old if key not in known]
-
-
-def _batches(storage: Storage) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for key in storage.keys():
-        batch.append(key)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -10,11 +10,11 @@ import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
-from simpledrive.models import BackendUsage
+from simpledrive.models import BackendUsage, Blob, DriveRow, Replica, WantedCopy
 from simpledrive.rights import Caller
 from simpledrive.sql import Database, insert, lastly
 
@@ -104,3 +104,42 @@ def _sums(session: Session) -> dict[str, Counts]:
     sums = [func.sum(getattr(BackendUsage, name)) for name in Counts._fields]
     query = select(BackendUsage.storage_backend, *sums).group_by(BackendUsage.storage_backend)
     return {name: Counts(*map(int, counts)) for name, *counts in session.execute(query).all()}
+
+
+def missed(session: Session) -> dict[str, Counts]:
+    """By backend, what the counters lack of what is recorded: negative for what they have too much.
+
+    Backends that are counted right are not in it. Looks at every record, in one statement: so it is exact
+    while others write.
+    """
+    none, here = literal(0), BackendUsage.storage_backend
+    summed = union_all(
+        select(
+            Replica.storage_backend.label("backend"),
+            func.count().label("replicas"),
+            func.sum(Replica.size).label("bytes"),
+            none.label("blobs"),
+            none.label("waiting"),
+        ).group_by(Replica.storage_backend),
+        select(Blob.storage_backend, none, none, func.count(), none).group_by(Blob.storage_backend),
+        select(WantedCopy.storage_backend, none, none, none, func.count()).group_by(
+            WantedCopy.storage_backend
+        ),
+        select(here, *(-func.sum(getattr(BackendUsage, name)) for name in Counts._fields)).group_by(here),
+    ).subquery()
+    sums = [func.sum(summed.c[name]) for name in Counts._fields]
+    query = select(summed.c.backend, *sums).group_by(summed.c.backend).order_by(summed.c.backend)
+    found = {name: Counts(*map(int, counts)) for name, *counts in session.execute(query).all()}
+    return {name: counts for name, counts in found.items() if counts != NONE}
+
+
+def recount(session: Session, backend: str) -> Counts | None:
+    """Makes the counters of a backend right; by what they were wrong, None if they were not.
+
+    Others may write meanwhile, and recount: of these, one at a time.
+    """
+    session.execute(select(DriveRow.uuid).with_for_update()).all()
+    counts = missed(session).get(backend)
+    if counts is not None:
+        count(session, backend, replicas=counts.replicas, size=counts.bytes, blobs=counts.blobs)
+    return counts

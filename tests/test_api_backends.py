@@ -39,6 +39,8 @@ MEMBERS = [
     "mirror_of",
     "waiting_since",
     "waiting_detail",
+    "bad_replicas",
+    "verified_since",
 ]
 
 

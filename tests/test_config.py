@@ -253,7 +253,7 @@ def test_records_outlive_the_process(refusal, url):
         ("SECRETKEY", "SECRET_KEY"),
         ("INSTANCE_PTAH", "INSTANCE_PATH"),
         ("S3_REGION_FILE", "S3_REGION"),
-        ("SIMPLEDRIVE_BACKENDS__COLD", "STORAGE_BACKEND"),
+        ("SIMPLEDRIVE_BACKENDS__COLD", "SCRUB_BACKENDS"),
     ],
 )
 def test_a_misspelt_name_in_the_environment_stops_the_start(refusal, name, nearest):
@@ -380,6 +380,8 @@ def test_half_a_backend_is_told(refusal, given, missing):
 def test_an_unknown_default_backend_is_told_with_the_known_ones(refusal):
     message = refusal({"STORAGE_BACKEND": "tape"})
     assert "STORAGE_BACKEND (environment): no backend is called 'tape'; known are database, local." in message
+    message = refusal({"SCRUB_BACKENDS": "local, tape"})
+    assert "SCRUB_BACKENDS (environment): no backend is called 'tape'; known are database, local." in message
     assert "S3_BUCKET_NAME would add s3" in refusal({"STORAGE_BACKEND": "s3"})
 
 

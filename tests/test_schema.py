@@ -27,7 +27,7 @@ from tests.servers import Server
 TABLES = {
     "api_keys", "audit_log", "backend_usage", "blob_data", "blob_history", "blob_metadata", "blob_object",
     "drive", "ended_sessions", "machine_files", "migration_items", "migrations",
-    "mirror_search", "replays", "replicas", "reservations", "wanted_copies",
+    "mirror_search", "replays", "replicas", "reservations", "verifications", "wanted_copies",
 }  # fmt: skip
 
 

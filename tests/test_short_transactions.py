@@ -16,6 +16,7 @@ from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from simpledrive.storage import registry
 from simpledrive.streams.staging import Incoming
+from tests.damage import fsck, verify
 from tests.drives import check, fetch, flip, impatient, keep, lose, put_orphan, replace
 from tests.mirrored import catch_up, waiting
 from tests.moves import move
@@ -167,6 +168,20 @@ def test_sweeping(parts: Parts, calls: list[str]) -> None:
     swept = impatient(parts).sweep(orphans=True, force=True)
     assert (swept.replicas, swept.orphans, swept.problems) == (6, 1, [])
     assert {"delete", "keys", "the next key", "clean"} <= set(calls)
+
+
+def test_verifying_repairing_and_comparing(parts: Parts, calls: list[str]) -> None:
+    for seed in range(6):
+        keep(parts, f"{seed}", content(1000, seed))
+        keep(parts, f"{seed}-too", content(1000, seed), "database")
+    flip(parts, content(1000, 1), "local", 5)
+    lose(parts, content(1000, 2), "local")
+    put_orphan(parts, "local")
+    assert [verdict.state for verdict in verify(parts, repair=True, threads=2)].count("repaired") == 2
+    lose(parts, content(1000, 3), "local")
+    assert [found.fixed for found in fsck(parts, fix=True)] == [True]
+    check(parts)
+    assert {"open", "read", "put", "delete", "size", "keys", "the next key"} <= set(calls)
 
 
 def test_this_would_notice(parts: Parts) -> None:

@@ -20,14 +20,17 @@ def every() -> Response:
 
     `blobs` have their home there. `replicas` are the contents kept there, each once however many blobs have
     it, and earlier versions too; `bytes` are theirs. All come from counters. `waiting` are copies that it is
-    to have as a mirror and has not.
+    to have as a mirror and has not. `bad_replicas` are known to be wrong or gone; all others were read in
+    full and right, or stored, at `verified_since` or later.
     """
     caller().require_everywhere("admin")
     probes, lags = parts().probes.backends(), parts().lags.by_mirror(caller())
+    held = parts().counters.usage(caller())
+    sound = parts().soundness.of(usage.backend for usage in held)
     items = [
         document(usage.backend, probes.get(usage.backend, NOT_CONFIGURED))
-        | account(usage, lags.get(usage.backend, IN_STEP))
-        for usage in parts().counters.usage(caller())
+        | account(usage, lags.get(usage.backend, IN_STEP), sound[usage.backend])
+        for usage in held
     ]
     return json_response({"items": items})
 

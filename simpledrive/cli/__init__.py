@@ -5,6 +5,7 @@ from flask.cli import AppGroup
 from simpledrive.cli.audit import audit
 from simpledrive.cli.checking import check_backend
 from simpledrive.cli.config import config
+from simpledrive.cli.integrity import fsck, verify
 from simpledrive.cli.keys import keys
 from simpledrive.cli.migrations import (
     finalize_migration,
@@ -21,7 +22,7 @@ from simpledrive.cli.worker import worker
 
 drive = AppGroup(
     "drive",
-    help="Keys, checking backends, moving blobs, mirrors, sweeping, the audit log, settings, long work.",
+    help="Keys, checking backends, moving blobs, mirrors, verifying, sweeping, audit, settings, long work.",
 )
 for command in (
     apply_rules,
@@ -29,6 +30,7 @@ for command in (
     check_backend,
     config,
     finalize_migration,
+    fsck,
     keys,
     migrate_backend,
     migrations,
@@ -37,6 +39,7 @@ for command in (
     resume_migration,
     rollback_migration,
     sweep,
+    verify,
     worker,
 ):
     drive.add_command(command)

@@ -186,6 +186,13 @@ class Settings(BaseSettings):
     mirrors: dict[str, MirrorTable] = Field(default_factory=dict, description="The table [mirrors]")
     rules: tuple[Rule, ...] = Field((), description="The tables [[rules]]")
 
+    scrub_days: int = Field(
+        30, ge=0, le=3650, description="Days in which the worker reads every byte once to check it; 0: never"
+    )
+    scrub_backends: str = Field(
+        "", description="Backends that it reads, with commas between; * for all; else those of its own disks"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -277,6 +284,16 @@ class Settings(BaseSettings):
         _refuse(flaws_of_rules(rules, _known(info.data, *(rule.backend for rule in rules))))
         return rules
 
+    @field_validator("scrub_backends")
+    @classmethod
+    def _names_backends(cls, text: str, info: ValidationInfo) -> str:
+        named = [name.strip() for name in text.split(",") if name.strip()]
+        known = backends.every(info.data)
+        unknown = [name for name in named if name not in known and named != ["*"]]
+        if unknown and "named_backends" in info.data:  # else these have a complaint of their own
+            raise ValueError(f"no backend is called {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        return ",".join(named)
+
     @property
     def backends(self) -> dict[str, Options]:
         """Name to `kind` and options (plain values, secrets too) of every backend there is."""
@@ -286,6 +303,11 @@ class Settings(BaseSettings):
     def proxies(self) -> list[IPv4Network | IPv6Network]:
         """TRUSTED_PROXIES, read."""
         return [ip_network(proxy) for proxy in self.trusted_proxies.split(",") if proxy]
+
+    @property
+    def scrubbed(self) -> list[str]:
+        """SCRUB_BACKENDS, read."""
+        return [name for name in self.scrub_backends.split(",") if name]
 
     def with_secret(self, name: str, value: str, source: str) -> Self:
         """The same settings with one secret filled in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simpledrive.http.current import parts
+from simpledrive.integrity.soundness import Sound
 from simpledrive.logs import moment
 from simpledrive.look import Probe
 from simpledrive.mirroring import Lag
@@ -28,13 +29,15 @@ def document(name: str, probe: Probe) -> dict[str, object]:
     }
 
 
-def account(usage: Usage, lag: Lag) -> dict[str, object]:
-    """What lies at a backend, and what it lacks as a mirror."""
+def account(usage: Usage, lag: Lag, sound: Sound) -> dict[str, object]:
+    """What lies at a backend, what it lacks as a mirror, and what is known of its bytes."""
     return (usage.counts or NONE)._asdict() | {
         "mirror_of": lag.homes,
         "waiting": lag.waiting,
         "waiting_since": None if lag.since is None else moment(lag.since),
         "waiting_detail": lag.why,
+        "bad_replicas": sound.bad,
+        "verified_since": None if sound.known_since is None else moment(sound.known_since),
     }
 
 

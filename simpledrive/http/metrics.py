@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from prometheus_client.values import ValueClass
 from simpledrive.errors import DriveError
 from simpledrive.http.current import caller, parts, sign_in_by_header
 from simpledrive.http.exchange import Exchange
+from simpledrive.integrity.soundness import Sound
 from simpledrive.metrics import REGISTRY, observe_request
 from simpledrive.models import now
 from simpledrive.parts import Parts
@@ -103,6 +104,7 @@ class _State(Collector):
     def _held(self) -> Iterator[Metric]:
         try:
             usage = self._parts.counters.usage(SERVER)
+            sound = self._parts.soundness.of(at.backend for at in usage)
         except DriveError as error:  # it went away in between: the other figures are still good
             log.warning("no figures of what lies where: %s", error)
             return
@@ -121,6 +123,7 @@ class _State(Collector):
             replicas.add_metric([at.backend], counts.replicas)
             size.add_metric([at.backend], counts.bytes)
         yield from (blobs, replicas, size)
+        yield from _sound(sound)
         yield from self._lags()
 
     def _lags(self) -> Iterator[Metric]:
@@ -156,6 +159,31 @@ class _State(Collector):
                 family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
                 yield family(name, text, sums[name])
         yield GaugeMetricFamily("simpledrive_processes", "Processes of the server.", len(pids))
+
+
+def _sound(backends: Mapping[str, Sound]) -> Iterator[Metric]:
+    """From the records, as whoever verifies is another process."""
+    bad = GaugeMetricFamily(
+        "simpledrive_backend_bad_replicas", "Contents known to be wrong or gone there.", labels=["backend"]
+    )
+    since = GaugeMetricFamily(
+        "simpledrive_backend_verified_since_timestamp_seconds",
+        "All others were read in full and right, or stored, then or later.",
+        labels=["backend"],
+    )
+    verified = CounterMetricFamily(
+        "simpledrive_backend_verified_replicas", "Read in full by verifying, and right.", labels=["backend"]
+    )
+    found = CounterMetricFamily(
+        "simpledrive_backend_replicas_found_bad", "Found wrong or gone by verifying.", labels=["backend"]
+    )
+    for name, sound in backends.items():
+        bad.add_metric([name], sound.bad)
+        verified.add_metric([name], sound.verified)
+        found.add_metric([name], sound.found_bad)
+        if sound.known_since is not None:
+            since.add_metric([name], sound.known_since.timestamp())
+    yield from (bad, since, verified, found)
 
 
 PROCESS = {

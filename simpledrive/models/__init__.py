@@ -4,7 +4,7 @@
 is a foreign key, not a habit. All writing goes through `Database.write` (sql.py), one short transaction
 each, and touches replicas in the order (sha256, storage_backend). Requests never delete a replica.
 
-stored      the drive, blobs, their history, and the replicas with their bytes
+stored      the drive, blobs, their history, the replicas with their bytes, and what verifying has found
 migrations  what was to move, and what became of it
 mirrors     which copies are missing at mirrors
 access      keys, sessions, reservations, replays, the audit log
@@ -25,6 +25,7 @@ from simpledrive.models.stored import (
     Condition,
     DriveRow,
     Replica,
+    Verification,
 )
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Replica",
     "Reservation",
     "UTCDateTime",
+    "Verification",
     "WantedCopy",
     "db",
     "now",

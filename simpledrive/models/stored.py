@@ -13,6 +13,9 @@ from simpledrive.ids import uuid7
 from simpledrive.models.base import BYTEWISE, Base, Moment
 
 RETIRED = text("retired_at IS NOT NULL")
+BAD = text("bad_at IS NOT NULL")
+UNVERIFIED = text("bad_at IS NULL AND verified_at IS NULL")
+VERIFIED = text("bad_at IS NULL AND verified_at IS NOT NULL")
 DELETED, DELETED_IN_SQLITE = text("deleted"), text("deleted = 1")
 
 
@@ -31,13 +34,31 @@ class Replica(Base):
 
     `retired_at` is set when something stopped needing it and cleared when something needs it again; only
     sweeping, after a grace, looks whether anything still does and then deletes it. It lies in the future for
-    what a migration keeps, to be rolled back to.
+    what a migration keeps, to be rolled back to. `verified_at` is when its bytes were last read in full and
+    right, `bad_at` since when they are known to be wrong or gone.
     """
 
     __tablename__ = "replicas"
     __table_args__ = (
         Index("ix_replicas_retired_at", "retired_at", sqlite_where=RETIRED, postgresql_where=RETIRED),
         Index("ix_replicas_backend", "storage_backend", "sha256"),
+        Index("ix_replicas_bad", "storage_backend", "sha256", sqlite_where=BAD, postgresql_where=BAD),
+        Index(
+            "ix_replicas_unverified",
+            "storage_backend",
+            "created_at",
+            "sha256",
+            sqlite_where=UNVERIFIED,
+            postgresql_where=UNVERIFIED,
+        ),
+        Index(
+            "ix_replicas_verified",
+            "storage_backend",
+            "verified_at",
+            "sha256",
+            sqlite_where=VERIFIED,
+            postgresql_where=VERIFIED,
+        ),
     )
 
     sha256: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
@@ -160,3 +181,17 @@ class BackendUsage(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     blobs: Mapped[int] = mapped_column(BigInteger, server_default="0")
     waiting: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class Verification(Base):
+    """What verifying a backend has come to, ever; and when scrubbing is to go on there."""
+
+    __tablename__ = "verifications"
+
+    storage_backend: Mapped[str] = mapped_column(BYTEWISE, primary_key=True)
+    verified: Mapped[int] = mapped_column(BigInteger)
+    """Replicas that were read in full and right, each as often as it was."""
+    bad: Mapped[int] = mapped_column(BigInteger)
+    """Replicas that were found bad, each time that this was news."""
+    scrub_at: Mapped[Moment]
+    """Whoever finds this in the past and moves it into the future scrubs there, and nobody else meanwhile."""

@@ -70,6 +70,8 @@ class Storage(ABC):
 
     kind: ClassVar[str]
     Options: ClassVar[type[Options]]
+    is_near: ClassVar[bool] = False
+    """Whether bytes are read here as often as one likes: nobody is paid for it, and no far line is filled."""
 
     def __init__(self, name: str, options: BaseModel) -> None:
         """For the backend `name`, from options of this kind's own class, which each kind reads itself."""

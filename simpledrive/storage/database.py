@@ -57,6 +57,7 @@ class DatabaseStorage(Storage):
     """Keeps objects in the tables `blob_object` and `blob_data`."""
 
     kind = "database"
+    is_near = True
     Options = DatabaseOptions
 
     def __init__(self, name: str, options: DatabaseOptions) -> None:

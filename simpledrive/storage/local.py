@@ -35,6 +35,7 @@ class LocalStorage(Storage):
     """Keeps objects as files of mode 0600 below one folder, which is made when it is first written to."""
 
     kind = "local"
+    is_near = True
     Options = LocalOptions
 
     def __init__(self, name: str, options: LocalOptions) -> None:

@@ -39,6 +39,7 @@ class MeasuredStorage(Storage):
     def __init__(self, storage: Storage, observe: Observe) -> None:
         super().__init__(storage.name, storage.options)
         self.kind = storage.kind  # type: ignore[misc]
+        self.is_near = storage.is_near  # type: ignore[misc]
         self._storage, self._observe = storage, observe
 
     @property

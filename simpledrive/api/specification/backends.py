@@ -66,6 +66,8 @@ SCHEMAS: dict[str, Json] = {
             "waiting",
             "waiting_since",
             "waiting_detail",
+            "bad_replicas",
+            "verified_since",
         ],
         "properties": {
             "replicas": {
@@ -89,6 +91,17 @@ SCHEMAS: dict[str, Json] = {
             "waiting_detail": {
                 "type": "string",
                 "description": "Why the oldest could not be made the last time; empty if nobody has tried.",
+            },
+            "bad_replicas": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "Contents there that are known to be wrong or gone.",
+            },
+            "verified_since": {
+                "type": ["string", "null"],
+                "format": "date-time",
+                "description": "Whatever is not known to be bad was read in full and right, or stored, at "
+                "this moment or later. Null while nothing is kept there.",
             },
         },
     },
