@@ -38,6 +38,8 @@ Action = Literal[
     "migration.resumed",
     "migration.rolled_back",
     "migration.finalized",
+    "restore.begun",
+    "restore.ended",
 ]
 """A noun and what was done to it."""
 

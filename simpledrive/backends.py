@@ -112,6 +112,16 @@ class Backends:
         if found != ours:
             raise MarkerRefused(name, "check", "its marker is that of another drive or backend")
 
+    def adopt(self, name: str, drive: str) -> None:
+        """Takes a place over from the drive with that UUID, which must be gone: it stops at its next look.
+
+        That nobody or this drive has marked the place is fine. Raises StorageRefused for anybody else's.
+        """
+        storage, theirs = self._storages[name], f"{drive} {name}\n".encode()
+        if _content(storage, len(theirs) + 1) == theirs:
+            storage.delete(MARKER)
+        self.check(name)
+
     def probe(self, name: str, begin: Begin = lambda step: None) -> None:
         """Looks now whether a backend can be used: its marker, then what the storage's own probe does.
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from simpledrive.audit import Audit
 from simpledrive.backends import Backends
+from simpledrive.backup import Backups, Restores
 from simpledrive.config import Settings
 from simpledrive.drive import Drive
 from simpledrive.errors import ConfigurationError
@@ -82,6 +83,8 @@ class Parts:
     soundness: Soundness
     scrubber: Scrubber
     fsck: Fsck
+    backups: Backups
+    restores: Restores
     upkeep: Upkeep
     sweeper: Sweeper
     probes: Probes
@@ -131,13 +134,14 @@ def build(settings: Settings, engine: Engine) -> Parts:
         orphan_age=orphan_age,
         history=timedelta(days=settings.history_days),
     )
+    reading = Reading(database, backends, outages, observe_read_elsewhere)
     placement = Placement(backends, [Rule(**rule.said()) for rule in settings.rules])
     drive = Drive(
         database,
         backends,
         replicas,
         placement,
-        Reading(database, backends, outages, observe_read_elsewhere),
+        reading,
         staging,
         Quotas(database),
         settings.max_blob_bytes or None,
@@ -180,6 +184,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
         soundness=Soundness(database),
         scrubber=scrubber,
         fsck=Fsck(database, backends, mirrors, repairs, orphans),
+        backups=Backups(database, backends, reading),
+        restores=Restores(database, backends, replicas, staging),
         upkeep=upkeep,
         sweeper=Sweeper(upkeep, timedelta(seconds=settings.sweep_interval)),
         probes=Probes(backends, database, timedelta(seconds=settings.probe_interval)),

@@ -106,6 +106,11 @@ def charge(session: Session, caller: Caller, size: int, reserved: Reserved | Non
         lastly(session, RANK, lambda session: _charge(session, caller, size, reserved))
 
 
+def reclaim(session: Session, owner: str, size: int) -> None:
+    """Counts what came back of an owner's, whether there is room for it or not: it was there before."""
+    refund(session, owner, -size)
+
+
 def refund(session: Session, owner: str, size: int) -> None:
     """Counts what no longer exists of an owner's, in the last statements of this transaction.
 

@@ -163,6 +163,16 @@ class Replicas:
         replica.retired_at = None
         provided.used = replica.storage_key
 
+    def adopt(self, session: Session, provided: Provided) -> None:
+        """As `record`, of an object that another drive has put and that the caller has just read in full.
+
+        However old its key is; and it is never removed, whatever becomes of this transaction. Raises
+        ReplicaGone if these bytes are recorded there under another key.
+        """
+        if _insert(session, provided):
+            count(session, provided.backend, replicas=1, size=provided.pieces.size)
+        self.record(session, provided)
+
 
 def _insert(session: Session, provided: Provided) -> bool:
     values = {

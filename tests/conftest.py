@@ -24,6 +24,7 @@ pytest_plugins = [
     "tests.mirrored",
     "tests.browser",
     "tests.visitors",
+    "tests.backups",
 ]
 
 

@@ -74,7 +74,7 @@ def test_settings_are_shown_without_secrets(make_app: Callable[..., Flask]) -> N
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        ([], "moving blobs, mirrors, verifying, sweeping, audit, settings, long work."),
+        ([], "What whoever runs the drive does at its side."),
         (["verify"], "Exit code 0: all is right, or was repaired; 1: some is bad; 2: some could not be"),
         (["fsck"], "Exit code 0: clean, or all was fixed; 1: something was found; 2: some could not be"),
         (["check-backend"], "0: all of it went well; 1: some did not; 2: could not run."),

@@ -13,7 +13,7 @@ from tests.servers import ROOT
 PACKAGE = ROOT / "simpledrive"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
-ANYWHERE = {"errors", "ids", "streams", "sql"}
+ANYWHERE = {"durable", "errors", "ids", "streams", "sql"}
 DOMAIN = {
     "drive",
     "listing",
@@ -26,6 +26,7 @@ DOMAIN = {
     "probes",
     "moving",
     "integrity",
+    "backup",
     "upkeep",
     "keys",
     "sessions",
@@ -82,6 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "integrity": {"mirrors", "moving", "orphans", "storage.base", *RULES},
     "orphans": {"storage.base", "models"},
     "upkeep": {"orphans", "storage.base", "replays", "sessions", *RULES},
+    "backup": {"moving", "reading", *RULES},
     "history": {"keyset", "records", "rights", "models"},
     "files": {"drive", "keyset", "listing", "rights", "models"},
     "machines": {"drive", "keyset", "records", "rights", "models"},
@@ -116,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage.base": set(),
     "sql": set(),
     "streams": set(),
+    "durable": set(),
     "ids": set(),
     "errors": set(),
 }

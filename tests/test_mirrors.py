@@ -37,7 +37,7 @@ from tests.drives import (
 from tests.faulty_proxy import FaultyProxy
 from tests.ftp_servers import FtpServer
 from tests.mirrored import catch_up, make_due, waiting
-from tests.moves import after_reading_back, begin, move, run
+from tests.moves import after_reading_back, begin, move, roll_back, run
 from tests.sources import content
 from tests.strict_s3 import StrictS3
 from tests.visitors import Visitor
@@ -496,7 +496,7 @@ def test_rolling_back_to_a_mirrored_home_mirrors_again(any_mirrored: Parts) -> N
     list(run(any_mirrored, migration))
     catch_up(any_mirrored)
     assert waiting(any_mirrored) == [], "nobody needs it now"
-    list(any_mirrored.migrations.roll_back(SERVER, migration.id))
+    roll_back(any_mirrored, migration.id)
     catch_up(any_mirrored)
     assert mirrors_of(any_mirrored, DATA) == {"local", "archive"}
     check(any_mirrored)

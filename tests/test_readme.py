@@ -4,9 +4,11 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import requests
 
+from tests.backups import check_sums
 from tests.servers import ROOT, TOKEN, Server
 
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -56,6 +58,17 @@ def test_the_key_line_makes_a_key_that_may_only_read_below_its_prefix(
     for method, id in (("PUT", "public/x"), ("GET", "private/x")):
         answer = requests.request(method, f"{server.url}/v1/content/{id}", headers=as_website, timeout=20)
         assert answer.status_code == 403
+
+
+def test_backup_lines_write_a_folder_and_look_at_it(make_server: Callable[..., Server], folder: Path) -> None:
+    server = make_server()
+    run(blocks("curl")[0], server)
+    (block,) = blocks("drive backup")
+    for line in block.replace("/mnt/backup", str(folder)).splitlines():
+        done = server.run(*line.removeprefix(".venv/bin/flask --app wsgi ").split())
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "1 of 1 contents are whole." in done.stdout
+    assert check_sums(folder) == (0, [])
 
 
 def test_migrate_lines_move(make_server: Callable[..., Server]) -> None:

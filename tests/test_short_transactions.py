@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from simpledrive.storage import registry
 from simpledrive.streams.staging import Incoming
+from tests.backups import MakeDrive, back_up, bring_back
 from tests.damage import fsck, verify
 from tests.drives import check, fetch, flip, impatient, keep, lose, put_orphan, replace
 from tests.mirrored import catch_up, waiting
@@ -182,6 +184,20 @@ def test_verifying_repairing_and_comparing(parts: Parts, calls: list[str]) -> No
     assert [found.fixed for found in fsck(parts, fix=True)] == [True]
     check(parts)
     assert {"open", "read", "put", "delete", "size", "keys", "the next key"} <= set(calls)
+
+
+def test_backing_up_and_restoring(
+    parts: Parts, held: Held, calls: list[str], folder: Path, make_drive: MakeDrive
+) -> None:
+    for seed in range(5):
+        keep(parts, f"{seed}", content(300_000, seed), ("local", "database")[seed % 2])
+    back_up(parts, folder)
+    assert {"open", "read", "close"} <= set(calls)
+    calls.clear()
+    other = make_drive("other")
+    held.watch(other)
+    assert bring_back(other, folder) == []
+    assert {"put", "open", "read", "close"} <= set(calls)
 
 
 def test_this_would_notice(parts: Parts) -> None:

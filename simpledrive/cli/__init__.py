@@ -3,6 +3,7 @@
 from flask.cli import AppGroup
 
 from simpledrive.cli.audit import audit
+from simpledrive.cli.backup import backup, restore
 from simpledrive.cli.checking import check_backend
 from simpledrive.cli.config import config
 from simpledrive.cli.integrity import fsck, verify
@@ -22,11 +23,12 @@ from simpledrive.cli.worker import worker
 
 drive = AppGroup(
     "drive",
-    help="Keys, checking backends, moving blobs, mirrors, verifying, sweeping, audit, settings, long work.",
+    help="What whoever runs the drive does at its side. Each command has a --help of its own.",
 )
 for command in (
     apply_rules,
     audit,
+    backup,
     check_backend,
     config,
     finalize_migration,
@@ -36,6 +38,7 @@ for command in (
     migrations,
     mirrors,
     pause_migration,
+    restore,
     resume_migration,
     rollback_migration,
     sweep,

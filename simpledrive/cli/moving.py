@@ -14,12 +14,12 @@ from flask.cli import with_appcontext
 
 from simpledrive.cli.progress import told
 from simpledrive.cli.receipts import write_receipt
+from simpledrive.cli.selection import selecting, selection
 from simpledrive.cli.values import Age, Size
 from simpledrive.errors import DriveError, WrongState
 from simpledrive.http.current import parts
 from simpledrive.http.migrations import plan_document
 from simpledrive.models import Migration
-from simpledrive.moving import Selection
 from simpledrive.moving.flow import Flow
 from simpledrive.moving.migrations import GRACE
 from simpledrive.moving.planning import Plan
@@ -31,15 +31,7 @@ SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 @click.command("migrate-backend")
 @click.argument("source")
 @click.argument("target")
-@click.option("--prefix", default="", help="Only ids that begin like this.")
-@click.option("--id", "ids", multiple=True, help="Only this id; may be said several times.")
-@click.option("--older-than", help="Only what was stored before: 30d, 12h, 2026-11-20.")
-@click.option("--newer-than", help="Only what was stored since.")
-@click.option("--min-size", type=Size(), help="Only what is at least so large: 64KiB, 20M.")
-@click.option("--max-size", type=Size(), help="Only what is at most so large.")
-@click.option("--content-type", help="Only this media type, or image/ for all images.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many records.")
-@click.option("--current-only", is_flag=True, help="Leave earlier versions and the trash where they are.")
+@selecting
 @click.option("--dry-run", is_flag=True, help="Say what would move and the hash of that, and move nothing.")
 @click.option("--plan", metavar="HASH", help="Refuse if something else would move than a dry run has said.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
@@ -58,7 +50,6 @@ def migrate_backend(
     grace: timedelta | None,
     receipt: Path | None,
     as_json: bool,
-    current_only: bool,
     **selected: Any,
 ) -> None:
     """Move what has its home at SOURCE to TARGET, every byte compared, while everybody goes on working.
@@ -70,12 +61,12 @@ def migrate_backend(
     """
     migrations = parts().migrations
     try:
-        selection = Selection(**selected, versions=not current_only)
+        wanted = selection(**selected)
         if dry_run:
-            _tell_plan(migrations.plan(SERVER, source, target, selection), source, target, as_json)
+            _tell_plan(migrations.plan(SERVER, source, target, wanted), source, target, as_json)
             return
         kept = GRACE if grace is None else grace
-        migration = migrations.begin(SERVER, source, target, selection, grace=kept, plan=plan, by_itself=True)
+        migration = migrations.begin(SERVER, source, target, wanted, grace=kept, plan=plan, by_itself=True)
         with by_itself(migration):
             migration = parts().migration_work.plan(migration, Flow())
             try:

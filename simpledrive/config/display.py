@@ -43,7 +43,7 @@ def effective(settings: Settings) -> list[Effective]:
         value = ", ".join(table.to) + (" (sync)" if table.sync else "")
         rows.append(Effective(f"mirrors.{home}", value, settings.sources.get("mirrors", "default")))
     for number, rule in enumerate(settings.rules, 1):
-        value = _shown("rule", rule.said())
+        value = ", ".join(f"{name}={said}" for name, said in rule.said().items())
         rows.append(Effective(f"rules.{number}", value, settings.sources.get("rules", "default")))
     return rows
 

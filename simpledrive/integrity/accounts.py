@@ -16,7 +16,7 @@ from simpledrive.mirrors import Mirrors
 from simpledrive.models import Blob, BlobHistory, Replica
 from simpledrive.replicas import release
 from simpledrive.sql import Database
-from simpledrive.usage import Counts, missed, recount
+from simpledrive.usage import missed, recount
 
 RECORDS: tuple[type[Blob] | type[BlobHistory], ...] = (Blob, BlobHistory)
 
@@ -57,7 +57,7 @@ def miscounted(database: Database, mirrors: Mirrors, backend: str, fix: bool) ->
     if lacking is not None and fix:
         lacking = database.write(partial(recount, backend=backend))
     if lacking is not None:
-        amounts = (f"{-lacking[index]:+} {name}" for index, name in enumerate(Counts._fields))
+        amounts = (f"{-lacks:+} {name}" for name, lacks in lacking._asdict().items() if lacks)
         yield Finding("counter", backend, "counters", f"They are off by {', '.join(amounts)}.", fix)
 
 

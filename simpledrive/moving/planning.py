@@ -14,7 +14,6 @@ from sqlalchemy import Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from simpledrive.errors import Invalid
-from simpledrive.keyset import within
 from simpledrive.models import MigrationItem, now
 from simpledrive.moving.selection import Selection, Table
 from simpledrive.sql import Database, insert
@@ -109,13 +108,9 @@ def add_items(session: Session, migration: str, found: Sequence[Match]) -> None:
 
 
 def _selected(table: Table, source: str, selection: Selection, present: datetime) -> Select[Any]:
-    conditions = selection.conditions(table, present)
     columns: list[Any] = [table.id, table.version, table.pk, table.sha256, table.size]
-    query = select(*columns).where(table.storage_backend == source, *conditions)
-    query = query.order_by(table.id, table.version, table.pk)
-    if selection.ids:
-        query = query.where(table.id.in_(selection.ids))
-    return within(query, selection.prefix, table.id)
+    query = select(*columns).where(table.storage_backend == source)
+    return selection.applied(query, table, present).order_by(table.id, table.version, table.pk)
 
 
 def _page(query: Select[Any], session: Session) -> list[Match]:

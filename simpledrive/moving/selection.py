@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, and_, not_
+from sqlalchemy import ColumnElement, Select, and_, not_
 
 from simpledrive.errors import Invalid
 from simpledrive.ids import unprintable
-from simpledrive.keyset import begins_with
+from simpledrive.keyset import begins_with, within
 from simpledrive.listing import is_of_type
 from simpledrive.models import Blob, BlobHistory
 
@@ -56,8 +56,13 @@ class Selection:
     def tables(self) -> tuple[Table, ...]:
         return (Blob, BlobHistory) if self.versions else (Blob,)
 
-    def conditions(self, table: Table, present: datetime) -> list[ColumnElement[bool]]:
-        """What a record must be, beside its id. Ages are counted from `present`."""
+    def applied(self, query: Select[Any], table: Table, present: datetime) -> Select[Any]:
+        """A query of that table, for what is selected alone. Ages are counted from `present`."""
+        query = within(query.where(*self._conditions(table, present)), self.prefix, table.id)
+        return query.where(table.id.in_(self.ids)) if self.ids else query
+
+    def _conditions(self, table: Table, present: datetime) -> list[ColumnElement[bool]]:
+        """What a record must be, beside its id."""
         found: list[ColumnElement[bool]] = []
         if self.older_than is not None:
             found.append(table.updated_at < _moment("older_than", self.older_than, present))
@@ -73,7 +78,7 @@ class Selection:
         return found
 
     def _matches(self, table: Table, present: datetime) -> ColumnElement[bool]:
-        return and_(*begins_with(table.id, self.prefix), *self.conditions(table, present))
+        return and_(*begins_with(table.id, self.prefix), *self._conditions(table, present))
 
     def as_json(self) -> dict[str, Any]:
         """What was said, without what was left out."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from io import FileIO
 from pathlib import Path
 
+from simpledrive.durable import make_folder, sync, write_all
 from simpledrive.errors import ObjectMissing, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.ids import uuid7
 from simpledrive.storage.base import KEY, MARKER, Options, Storage
@@ -58,7 +59,7 @@ class LocalStorage(Storage):
         if not self._link(source, path):
             self._copy(source, path)
         with self._errors("put"):
-            _sync(path.parent)
+            sync(path.parent)
         self._seen = True
 
     def open(self, key: str, start: int = 0, stop: int | None = None) -> "_Range":
@@ -128,12 +129,12 @@ class LocalStorage(Storage):
         if folder.parent != self._base:
             self._prepare(folder.parent)
         elif not self._seen:
-            _make_whole(self._base)
+            make_folder(self._base)
         elif not self._objects.is_dir():
             raise FileNotFoundError(errno.ENOENT, "its folder is gone: is the disk mounted?")
         with suppress(FileExistsError):
             folder.mkdir(0o700)
-        _sync(folder.parent)
+        sync(folder.parent)
         self._durable.add(folder)
 
     def _link(self, source: Source, path: Path) -> bool:
@@ -141,7 +142,7 @@ class LocalStorage(Storage):
         if source.path is None or not _linkable(source.path, source.size, path.parent):
             return False
         with self._errors("put"):
-            _sync(source.path)
+            sync(source.path)
             try:
                 os.link(source.path, path)
             except OSError as error:
@@ -160,7 +161,7 @@ class LocalStorage(Storage):
             try:
                 while data := reader.read(BLOCK):
                     with self._errors("put"):
-                        _write_all(file, data)
+                        write_all(file, data)
                 with self._errors("put"):
                     os.fsync(file)
                     _publish(copy, path)
@@ -234,31 +235,3 @@ def _publish(copy: Path, path: Path) -> None:
         copy.rename(path)
     finally:
         os.close(folder)
-
-
-def _make_whole(folder: Path) -> None:
-    """Makes a folder and all that are missing above it, durably."""
-    if not folder.is_dir():
-        _make_whole(folder.parent)
-        with suppress(FileExistsError):
-            folder.mkdir(0o700)
-        _sync(folder.parent)
-
-
-def _sync(path: Path) -> None:
-    """Brings a file's bytes, or a folder's entries, to the disk."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; they promise its entries by themselves.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
-            raise
-    finally:
-        os.close(file)
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from simpledrive.durable import write_all
 from simpledrive.errors import BadRequest, DigestMismatch, StagingFull, TooLarge, TruncatedBody
 from simpledrive.ids import uuid7
 from simpledrive.streams.pieces import LEAF, Pieces, Summing
@@ -91,12 +92,12 @@ class Arrival:
         with _staging_errors():
             if self._file is None and self.size > self._memory:
                 self._path, self._file = _create(self._folder)
-                _write_all(self._file, self._buffer)
+                write_all(self._file, self._buffer)
                 self._buffer = bytearray()
             if self._file is None:
                 self._buffer += data
             else:
-                _write_all(self._file, data)
+                write_all(self._file, data)
         return len(data)
 
     def digest(self, name: str) -> bytes:
@@ -187,12 +188,6 @@ def _remove_if_dead(path: Path) -> bool:
         finally:
             os.close(file)
     return False
-
-
-def _write_all(file: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
 
 
 @contextmanager
