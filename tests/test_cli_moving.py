@@ -91,10 +91,16 @@ def test_interrupted_in_the_middle_and_run_again(
     environ = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     environ |= {"INSTANCE_PATH": str(settings_for(tmp_path).instance_path), "API_TOKEN": TOKEN}
     command = [sys.executable, "-m", "flask", "--app", "wsgi", *MIGRATE, "local", "database"]
+    slowly = ["--bandwidth", "2M"]
     interrupted = 0
     for turn in range(20):
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, *slowly] if interrupted < 3 else command,
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         if interrupted < 3:
             before = homes(parts).count("database")

@@ -39,6 +39,7 @@ from tests.drives import check, fetch, keep
 from tests.fake_objects import FAKE
 from tests.faulty_proxy import Closed, FaultyProxy, Reset, Stalled
 from tests.fsspec_servers import FsspecServer
+from tests.moves import move
 from tests.sources import content, source_of
 
 LARGE = content(24 << 20)
@@ -304,7 +305,7 @@ def test_blobs_move_there_and_back(make_app: Callable[..., Flask], server: Fsspe
     data = content(3 * BLOCK + 5)
     keep(parts, "a", data)
     for source, target in (("local", "nas"), ("nas", "local")):
-        list(parts.migration.run(source, target))
+        move(parts, source, target)
         assert fetch(parts, "a") == data
         check(parts)
 

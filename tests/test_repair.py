@@ -24,7 +24,7 @@ from simpledrive.rights import SERVER
 from tests.damage import alter, as_it_is, fsck, keys_of, plant, remove, replica_of, verify
 from tests.drives import check, digest_of, fetch, impatient, keep, objects, replicas
 from tests.ftp_servers import FtpServer
-from tests.moves import begin, move
+from tests.moves import begin, move, roll_back
 from tests.servers import ROOT
 from tests.sources import content
 from tests.strict_s3 import StrictS3
@@ -172,7 +172,7 @@ def test_what_a_migration_keeps_is_repaired_and_can_be_gone_back_to(any_parts: P
     move(any_parts)
     alter(any_parts, replica_of(any_parts, DATA, "local"))
     assert [verdict.state for verdict in verify(any_parts, repair=True)] == ["repaired"]
-    assert [told.state for told in any_parts.migrations.roll_back(SERVER, migration.id)] == ["back"]
+    assert [told.state for told in roll_back(any_parts, migration.id)] == ["back"]
     assert fetch(any_parts, "a") == DATA
     check(any_parts)
 
