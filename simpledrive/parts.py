@@ -104,7 +104,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
         outages.observe(backend, outcome)
 
     storages = {
-        name: MeasuredStorage(build_storage(name, options), observe)
+        name: MeasuredStorage(build_storage(name, options, settings.folder), observe)
         for name, options in settings.backends.items()
     }
     backends = Backends(

@@ -363,12 +363,6 @@ def test_s3_and_ftp_come_with_their_bucket_and_host(folder):
     }
 
 
-@pytest.mark.parametrize(("kind", "option"), [("local", "path"), ("s3", "ca_bundle"), ("ftp", "ca_bundle")])
-def test_a_relative_path_of_a_named_backend_begins_at_the_settings(folder, kind, option):
-    (folder / "simpledrive.toml").write_text(f"[backends.far]\nkind = '{kind}'\n{option} = 'some/where'\n")
-    assert load({}, folder=folder).backends["far"] == {"kind": kind, option: f"{folder}/some/where"}
-
-
 @pytest.mark.parametrize(
     ("given", "missing"),
     [("S3_ENDPOINT_URL", "S3_BUCKET_NAME"), ("S3_REGION", "S3_BUCKET_NAME"), ("FTP_USERNAME", "FTP_HOST")],
@@ -423,7 +417,7 @@ def test_named_backends_with_an_override_for_each_option(folder):
         "local": {"kind": "local", "path": f"{folder}/instance/blobs", "fsync": False},
         "database": {"kind": "database", "url": settings.database_url},
         "eu-bucket": {"kind": "s3", "bucket_name": "three", "timeout": 5, "secret_access_key": "s"},
-        "archive": {"kind": "local", "path": f"{folder}/cold"},
+        "archive": {"kind": "local", "path": "cold"},
         "records": {"kind": "database", "url": "postgresql+psycopg://h/d"},
         "new": {"kind": "local", "path": "/srv/new"},
     }

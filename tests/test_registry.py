@@ -1,11 +1,16 @@
 """A configuration becomes a storage, or a sentence that says what is wrong with it."""
 
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
+import asyncssh
 import pytest
+import trustme
+from flask import Flask
 
 from simpledrive.errors import ConfigurationError
+from simpledrive.parts import Parts
 from simpledrive.storage import registry
 from simpledrive.storage.database import DatabaseStorage
 from simpledrive.storage.local import LocalStorage
@@ -78,6 +83,45 @@ def test_a_wrong_value_is_explained_and_not_shown(url: object, says: str) -> Non
     assert "'archive' of kind 'database': the option 'url' is not acceptable" in why
     assert says in why
     assert "secret" not in why
+
+
+S3 = {"kind": "s3", "bucket_name": "drive", "access_key_id": "id", "secret_access_key": "secret"}
+SFTP = {"kind": "fsspec", "url": "sftp://me@nas/srv"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        S3 | {"ca_bundle": "keys/ca.pem"},
+        {"kind": "ftp", "host": "nas", "tls": "explicit", "ca_bundle": "keys/ca.pem"},
+        {"kind": "fsspec", "url": "webdavs://nas/a", "storage_options": {"verify": "keys/ca.pem"}},
+        SFTP | {"storage_options": {"known_hosts": "keys/known", "client_keys": "keys/key"}},
+        SFTP | {"storage_options": {"known_hosts": "keys/known", "client_keys": ["keys/key"]}},
+    ],
+    ids=["s3", "ftp", "webdav", "sftp", "sftp with several keys"],
+)
+def test_a_relative_file_begins_where_the_settings_lie(tmp_path: Path, config: dict[str, object]) -> None:
+    assert "is not acceptable" in message("far", config)  # where the process runs there are none
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    trustme.CA().cert_pem.write_to_path(str(keys / "ca.pem"))
+    (keys / "known").touch()
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(keys / "key"))
+    build("far", config, tmp_path).close()
+
+
+def test_a_drive_takes_the_folders_of_its_backends_from_where_its_settings_lie(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    (tmp_path / "simpledrive.toml").write_text("[backends.cold]\nkind = 'local'\npath = '../cold'\n")
+    parts: Parts = make_app().extensions["simpledrive"]
+    assert parts.backends.where("cold") == str(tmp_path.parent / "cold")
+
+
+def test_the_home_folder_of_nobody_is_told() -> None:
+    assert "'path' is not acceptable: begins with the home folder of somebody" in message(
+        "archive", {"kind": "local", "path": "~no-such-user/blobs"}
+    )
 
 
 @pytest.fixture

@@ -59,6 +59,6 @@ class TestShelf(StorageContract):
     def place(self, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         monkeypatch.syspath_prepend(installed)
         (tmp_path / "file").touch()
-        storage = build("attic", {"kind": "shelf", "folder": str(tmp_path / "a/b")})
-        down = build("attic-down", {"kind": "shelf", "folder": str(tmp_path / "file/secret")})
+        storage = build("attic", {"kind": "shelf", "folder": "a/b"}, tmp_path)
+        down = build("attic-down", {"kind": "shelf", "folder": "file/secret"}, tmp_path)
         return Place(storage, down, ("secret",))

@@ -1,6 +1,5 @@
 """Which backends the settings describe: the builtin ones by plain settings, others by `[backends.NAME]`."""
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -37,9 +36,6 @@ BUILTIN = {
 }
 """By the backend's name, which is its kind too."""
 
-_PATHS = {"local": "path", "s3": "ca_bundle", "ftp": "ca_bundle"}
-"""The option of each kind that names a file or folder; a relative one begins where the settings lie."""
-
 
 def every(data: Mapping[str, Any]) -> dict[str, Options]:
     """The builtin ones, to which a table of the same name adds, and the named ones: kind and options."""
@@ -48,7 +44,7 @@ def every(data: Mapping[str, Any]) -> dict[str, Options]:
 
 
 def settled(tables: dict[str, Options], data: Mapping[str, Any]) -> dict[str, Options]:
-    """The tables with absolute paths and complete URLs. Raises ValueError, which tells all that is wrong."""
+    """The tables with complete URLs of databases. Raises ValueError, which tells all that is wrong."""
     builtin, folder = _builtin(data), data["folder"]
     problems = []
     for name, options in tables.items():
@@ -60,8 +56,6 @@ def settled(tables: dict[str, Options], data: Mapping[str, Any]) -> dict[str, Op
             problems.append(f"{name!r} has no kind; other backends are {others}")
         elif name in BUILTIN and kind != name:
             problems.append(f"{name!r} is always of the kind {name!r}; another kind needs another name")
-        elif kind in _PATHS and isinstance(path := options.get(_PATHS[kind]), str):
-            options[_PATHS[kind]] = os.path.abspath(folder / Path(path).expanduser())
         elif kind == "database" and isinstance(url := options.get("url"), str):
             try:
                 options["url"] = database_url(url, folder)

@@ -21,6 +21,7 @@ from simpledrive.config.backends import Options, leaves
 from simpledrive.config.display import names_a_secret
 from simpledrive.config.settings import NAMES, TABLES, Settings
 from simpledrive.errors import ConfigurationError
+from simpledrive.paths import anchored
 
 _FIELDS = frozenset(name.lower() for name in NAMES)
 _MAY_BE_FILES = frozenset(
@@ -202,14 +203,15 @@ def _open_files(
             problems.append(f"{shown.removesuffix('_FILE')} and {shown} are both given; leave one out.")
             continue
         try:
-            content = (folder / Path(path).expanduser()).read_text().strip()
-        except (OSError, TypeError, UnicodeDecodeError) as error:
+            file = anchored(path, folder)
+            content = file.read_text().strip()
+        except (OSError, TypeError, ValueError) as error:
             problems.append(f"{shown} names a file that cannot be read: {_reason(error)}.")
             continue
         if not content:
             problems.append(f"{shown} names a file that is empty.")
         contents[secret] = content
-        opened.append(folder / Path(path).expanduser())
+        opened.append(file)
     return contents
 
 

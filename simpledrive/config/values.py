@@ -4,7 +4,6 @@ Their sentences go on behind the setting's name: "DATABASE_URL is not a database
 """
 
 import importlib.util
-import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,9 +14,11 @@ from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from simpledrive.paths import anchored
+
 
 def _under_folder(path: Path, info: ValidationInfo) -> Path:
-    return Path(os.path.abspath(info.data["folder"] / path.expanduser()))
+    return anchored(path, info.data["folder"])
 
 
 def database_url(url: str, folder: Path) -> str:
@@ -32,7 +33,7 @@ def database_url(url: str, folder: Path) -> str:
         name = parsed.database
         if not name or name == ":memory:" or name.startswith("file:"):
             return url
-        parsed = parsed.set(database=os.path.abspath(folder / Path(name).expanduser()))
+        parsed = parsed.set(database=str(anchored(name, folder)))
     elif parsed.drivername != "postgresql+psycopg":
         raise ValueError(f"{parsed.drivername}:// is not supported; known are sqlite:// and postgresql://")
     return parsed.render_as_string(hide_password=False)

@@ -15,12 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageUnavailable
 from simpledrive.ids import uuid7
+from simpledrive.paths import anchored
 from simpledrive.streams.source import Reader, Source, first_bytes
 
 MARKER = "simpledrive-marker"
@@ -55,9 +57,22 @@ def made_at(key: str) -> datetime:
 
 
 class Options(BaseModel):
-    """Base of each kind's options: an unknown or missing one is an error that names it."""
+    """Base of each kind's options: an unknown or missing one is an error that names it.
+
+    One that names a file or folder is an AnchoredPath.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def folder_of(info: ValidationInfo) -> Path:
+    """Where the settings lie that options are read from, which is where their relative paths begin."""
+    folder: Path | None = (info.context or {}).get("folder")
+    return folder or Path.cwd()
+
+
+AnchoredPath = Annotated[Path, AfterValidator(lambda path, info: anchored(path, folder_of(info)))]
+"""An option that is a path: absolute, wherever the process runs."""
 
 
 class Storage(ABC):

@@ -18,7 +18,7 @@ from pathlib import Path
 from simpledrive.durable import make_folder, sync, write_all
 from simpledrive.errors import ObjectMissing, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.ids import uuid7
-from simpledrive.storage.base import KEY, MARKER, Options, Storage
+from simpledrive.storage.base import KEY, MARKER, AnchoredPath, Options, Storage
 from simpledrive.streams.source import BLOCK, Source
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -29,7 +29,7 @@ COPY = re.compile(r"[0-9a-f]{32}\.copy")
 
 
 class LocalOptions(Options):
-    path: Path
+    path: AnchoredPath
 
 
 class LocalStorage(Storage):
@@ -41,7 +41,7 @@ class LocalStorage(Storage):
 
     def __init__(self, name: str, options: LocalOptions) -> None:
         super().__init__(name, options)
-        self._base = options.path.absolute()
+        self._base = options.path
         self._objects, self._copies = self._base / "objects", self._base / "tmp"
         self._durable: set[Path] = set()
         self._seen = False

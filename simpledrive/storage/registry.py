@@ -8,6 +8,7 @@ leans on a package of its own. Nothing here touches the network.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -37,14 +38,15 @@ def known_kinds() -> list[str]:
     return sorted({*KINDS, *OPTIONAL.names, *entry_points(group=GROUP).names})
 
 
-def build(name: str, config: Mapping[str, object]) -> Storage:
+def build(name: str, config: Mapping[str, object], folder: Path | None = None) -> Storage:
     """The storage of the backend `name` from `{"kind": ..., its options...}`.
 
+    Options that are relative paths begin in `folder`, or in the current one.
     Raises ConfigurationError, which names the backend and the kind or option, and never an option's value.
     """
     options = dict(config)
     storage = _storage(name, options.pop("kind", None))
-    return storage(name, _options(name, storage, options))
+    return storage(name, _options(name, storage, options, folder or Path.cwd()))
 
 
 def _storage(name: str, kind: object) -> type[Storage]:
@@ -71,9 +73,9 @@ def _storage(name: str, kind: object) -> type[Storage]:
     )
 
 
-def _options(name: str, storage: type[Storage], options: Mapping[str, object]) -> Options:
+def _options(name: str, storage: type[Storage], options: Mapping[str, object], folder: Path) -> Options:
     try:
-        return storage.Options.model_validate(options)
+        return storage.Options.model_validate(options, context={"folder": folder})
     except ValidationError as error:
         known = list(storage.Options.model_fields)
         flaws = [_flaw(flaw, known) for flaw in error.errors(include_url=False, include_input=False)]

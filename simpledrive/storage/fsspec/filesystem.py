@@ -37,6 +37,9 @@ class Filesystem(ABC):
     publishes_whole: ClassVar[bool] = False
     """Whether a new file is seen by others only when it is complete, and never replaces one."""
 
+    files: ClassVar[frozenset[str]] = frozenset()
+    """Arguments whose text names a file: it may lie where the settings do."""
+
     gone: ClassVar[Meaning] = StorageUnavailable, "its folder is gone: is the server's disk mounted?"
     """What it means that there is no place for a new file."""
 

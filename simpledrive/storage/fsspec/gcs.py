@@ -12,6 +12,8 @@ from simpledrive.storage.fsspec.objects import ObjectStore
 
 
 class GoogleCloudStorage(ObjectStore):
+    files = frozenset({"token"})
+
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
         check_names(given, GCSFileSystem)

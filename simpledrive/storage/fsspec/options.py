@@ -1,12 +1,15 @@
 """What can be configured, and the sentences about what cannot be right. Touches no network."""
 
+import os
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from simpledrive.storage.base import Options
+from simpledrive.paths import anchored
+from simpledrive.storage.base import Options, folder_of
 from simpledrive.storage.fsspec.filesystem import Arguments, Filesystem
 from simpledrive.storage.fsspec.implementations import find
 
@@ -36,7 +39,10 @@ class FsspecOptions(Options):
     def _are_arguments(cls, given: Arguments, info: ValidationInfo) -> Arguments:
         if {"url", "timeout"} <= info.data.keys():
             address = _split(info.data["url"])
-            find(address.scheme).arguments(address, given, info.data["timeout"])
+            implementation = find(address.scheme)
+            files = {name: given[name] for name in given.keys() & implementation.files}
+            given = given | {name: _found(value, folder_of(info)) for name, value in files.items()}
+            implementation.arguments(address, given, info.data["timeout"])
         return given
 
     @property
@@ -59,6 +65,18 @@ class FsspecOptions(Options):
     @cached_property
     def _address(self) -> SplitResult:
         return _split(self.url)
+
+
+def _found(value: object, folder: Path) -> object:
+    """The whole path of a file that lies in the folder, or of each of several.
+
+    What is none stays as it is: it may be a word that the implementation knows, as `cloud` for a token.
+    """
+    if isinstance(value, list):
+        return [_found(each, folder) for each in value]
+    if isinstance(value, str) and value and os.path.exists(path := anchored(value, folder)):
+        return str(path)
+    return value
 
 
 def _split(url: str) -> SplitResult:

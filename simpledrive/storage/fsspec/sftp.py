@@ -27,6 +27,17 @@ KEEPALIVES = 3
 class Sftp(Filesystem):
     """One connection for all threads; sshfs opens channels in it, and asks for many portions at once."""
 
+    files = frozenset(
+        {
+            "known_hosts",
+            "client_keys",
+            "client_certs",
+            "config",
+            "x509_trusted_certs",
+            "x509_trusted_cert_paths",
+        }
+    )
+
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
         check_names(given, asyncssh.SSHClientConnectionOptions.prepare, SSHFileSystem)

@@ -34,6 +34,8 @@ NOT_NOW = {429, 500, 502, 503, 504}
 class WebDav(Filesystem):
     """Connections are httpx's, which keeps some and gives each request one of its own."""
 
+    files = frozenset({"verify", "cert"})
+
     @classmethod
     def arguments(cls, address: SplitResult, given: Arguments, timeout: float) -> Arguments:
         own = {"username", "password"}

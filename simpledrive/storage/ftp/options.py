@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from simpledrive.storage.base import Options
+from simpledrive.storage.base import AnchoredPath, Options
 from simpledrive.storage.ftp.connections import Server
 from simpledrive.storage.hosts import is_host
 
@@ -19,7 +19,7 @@ class FtpOptions(Options):
     password: SecretStr = SecretStr("")
     base_dir: str = ""
     tls: Literal["off", "explicit"] = "off"
-    ca_bundle: Path | None = None
+    ca_bundle: AnchoredPath | None = None
     passive: bool = True
     timeout: float = Field(30, gt=0, le=3600)
 

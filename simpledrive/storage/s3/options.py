@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, ByteSize, Field, SecretStr, model_validator
 
 from simpledrive.storage import sigv4
-from simpledrive.storage.base import Options
+from simpledrive.storage.base import AnchoredPath, Options
 from simpledrive.storage.hosts import is_address, is_host
 
 MIB = 1 << 20
@@ -123,7 +123,7 @@ class S3Options(Options):
     storage_class: Annotated[str, AfterValidator(_storage_class)] | None = None
     server_side_encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     kms_key_id: HeaderText | None = None
-    ca_bundle: Annotated[Path, AfterValidator(_ca_bundle)] | None = None
+    ca_bundle: Annotated[AnchoredPath, AfterValidator(_ca_bundle)] | None = None
     timeout: Annotated[float, Field(gt=0, le=3600)] = 30
     multipart_size: Annotated[ByteSize, Field(ge=LEAST_PART, le=LARGEST_SINGLE_PUT)] = ByteSize(64 * MIB)
     part_size: Annotated[ByteSize, Field(ge=LEAST_PART, le=LARGEST_SINGLE_PUT)] = ByteSize(16 * MIB)
