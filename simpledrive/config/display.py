@@ -60,4 +60,6 @@ def _shown(name: str, value: object) -> str:
         return HIDDEN
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
     return _URL_SECRET.sub(rf"\1{HIDDEN}", _URL_PASSWORD.sub(rf"\1{HIDDEN}@", str(value)))

@@ -30,9 +30,11 @@ from simpledrive.config.values import (
     HeaderToken,
     LogLevel,
     Origins,
+    PartBytes,
     Proxies,
     RateLimit,
     Seconds,
+    Timeout,
     database_url,
 )
 from simpledrive.errors import ConfigurationError
@@ -142,6 +144,7 @@ class Settings(BaseSettings):
         description="Where bytes wait until they are checked; best on the disk of LOCAL_STORAGE_PATH",
     )
 
+    # What S3_* and FTP_* are, an option of the kind is: tests/test_plain_settings.py compares them.
     s3_endpoint_url: str | None = Field(None, description="Address of the S3 service")
     s3_access_key_id: str | None = Field(None, description="S3 access key")
     s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key")
@@ -159,16 +162,18 @@ class Settings(BaseSettings):
     s3_ca_bundle: AnchoredPath | None = Field(
         None, description="File of certificates to trust at the S3 service; else the public ones"
     )
-    s3_multipart_size: Bytes = Field(ByteSize(64 << 20), description="Larger objects go to S3 in parts")
-    s3_part_size: Bytes = Field(ByteSize(16 << 20), description="Bytes of a part")
-    s3_parts_at_once: int = Field(4, ge=1, description="Parts of one object that are on their way together")
-    s3_timeout: int = Field(30, ge=1, le=3600, description="Seconds that the S3 service may be silent")
+    s3_multipart_size: PartBytes = Field(ByteSize(64 << 20), description="Larger objects go to S3 in parts")
+    s3_part_size: PartBytes = Field(ByteSize(16 << 20), description="Bytes of a part")
+    s3_parts_at_once: int = Field(
+        4, ge=1, le=64, description="Parts of one object that are on their way together"
+    )
+    s3_timeout: Timeout = Field(30, description="Seconds that the S3 service may be silent")
     s3_bucket_name: str | None = Field(None, description="S3 bucket; naming one makes the backend `s3`")
 
     ftp_port: int = Field(21, ge=1, le=65535, description="FTP port")
-    ftp_username: str | None = Field(None, description="FTP user")
+    ftp_username: str = Field("anonymous", description="FTP user")
     ftp_password: SecretStr | None = Field(None, description="FTP password")
-    ftp_base_dir: str | None = Field(None, description="Folder on the FTP server; else the login's own")
+    ftp_base_dir: str = Field("", description="Folder on the FTP server; else the login's own")
     ftp_tls: Literal["off", "explicit"] = Field(
         "off", description="explicit for FTPS (AUTH TLS); off sends password and bytes in clear"
     )
@@ -176,7 +181,7 @@ class Settings(BaseSettings):
         None, description="File of the authorities that the server's certificate is from; else the system's"
     )
     ftp_passive: bool = Field(True, description="false for active mode: the server connects to the drive")
-    ftp_timeout: int = Field(30, ge=1, le=3600, description="Seconds that an FTP server may say nothing")
+    ftp_timeout: Timeout = Field(30, description="Seconds that an FTP server may say nothing")
     ftp_host: str | None = Field(None, description="FTP server; naming one makes the backend `ftp`")
 
     named_backends: dict[str, Options] = Field(

@@ -108,6 +108,9 @@ CounterUrl = Annotated[SecretStr, AfterValidator(_counter)]
 AnchoredPath = Annotated[Path, AfterValidator(_under_folder)]
 Bytes = Annotated[ByteSize, Field(ge=0)]
 Seconds = Annotated[int, Field(ge=0)]
+Timeout = Annotated[float, Field(gt=0, le=3600)]
+PartBytes = Annotated[ByteSize, Field(ge=5 << 20, le=5 << 30)]
+"""What S3 takes by one request of several."""
 LogLevel = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
     BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value),

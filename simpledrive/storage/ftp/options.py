@@ -16,7 +16,7 @@ class FtpOptions(Options):
     host: str
     port: int = Field(21, ge=1, le=65535)
     username: str = "anonymous"
-    password: SecretStr = SecretStr("")
+    password: SecretStr | None = None
     base_dir: str = ""
     tls: Literal["off", "explicit"] = "off"
     ca_bundle: AnchoredPath | None = None
@@ -32,8 +32,8 @@ class FtpOptions(Options):
 
     @field_validator("username", "password", "base_dir")
     @classmethod
-    def _fits_a_line(cls, value: str | SecretStr) -> str | SecretStr:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    def _fits_a_line(cls, value: str | SecretStr | None) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
         if re.search(r"[\r\n\0]", text):
             raise ValueError("it goes into a line of FTP and may hold no line break")
         if re.search(r"[\ud800-\udfff]", text):
@@ -58,7 +58,7 @@ class FtpOptions(Options):
             host=self.host,
             port=self.port,
             username=self.username,
-            password=self.password.get_secret_value(),
+            password=self.password.get_secret_value() if self.password is not None else "",
             base=self.base_dir,
             tls=None if self.tls == "off" else _tls(self.ca_bundle),
             passive=self.passive,
