@@ -4,8 +4,10 @@ BROKEN names for each the sentence of the contract that it must not get through.
 """
 
 import mmap
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -252,6 +254,49 @@ class LeaksForeignErrorsFromReading(Proxy):
 @must_not_pass("test_one_byte_of_a_large_object_is_a_small_transfer")
 class ReadsAllForOneByte(Proxy):
     reader = Whole
+
+
+class Served(MemoryStorage):
+    """Keeps the promise, too. Its bytes come over TCP, from a thread that sends those from `first` on."""
+
+    def open(self, key: str, start: int = 0, stop: int | None = None) -> Reader:
+        size, held = self.find(key, "open")
+        end = size if stop is None else min(stop, size)
+        return Connected(held, self.first(start), start, max(start, end))
+
+    def first(self, start: int) -> int:
+        return start
+
+
+class Connected:
+    """Reads bytes [at, stop) from a connection on which they begin with `first`."""
+
+    def __init__(self, held: mmap.mmap, first: int, at: int, stop: int) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._send, args=(listener, held, first, stop), daemon=True).start()
+        self._connection = socket.create_connection(listener.getsockname())
+        self._bytes = self._connection.makefile("rb")
+        for skipped in range(first, at, BLOCK):
+            self._bytes.read(min(BLOCK, at - skipped))
+
+    @staticmethod
+    def _send(listener: socket.socket, held: mmap.mmap, at: int, stop: int) -> None:
+        with listener, listener.accept()[0] as connection, suppress(OSError):
+            for start in range(at, stop, BLOCK):
+                connection.sendall(held[start : min(start + BLOCK, stop)])
+
+    def read(self, size: int, /) -> bytes:
+        return self._bytes.read(size)
+
+    def close(self) -> None:
+        self._bytes.close()
+        self._connection.close()
+
+
+@must_not_pass("test_one_byte_of_a_large_object_is_a_small_transfer")
+class DownloadsFromTheBeginning(Served):
+    def first(self, start: int) -> int:
+        return 0
 
 
 @must_not_pass("test_portions_may_be_of_any_size")

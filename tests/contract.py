@@ -15,7 +15,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from simpledrive.errors import IntegrityFault, ObjectMissing, StorageError, Stor
 from simpledrive.storage.base import KEY, MARKER, Storage, new_key
 from simpledrive.streams.pieces import LEAF
 from simpledrive.streams.source import BLOCK, Reader, Source
+from tests.metering import metered
 from tests.sources import Gate, Portions, Raising, content, endless_source, read_whole, source_of
 
 T = TypeVar("T")
@@ -44,12 +45,14 @@ class Place:
     """What the contract needs of a kind.
 
     `storage` works and is empty; `down` is of the same kind, over a place that does not work, and its errors
-    must show none of `secrets`.
+    must show none of `secrets`. Where bytes come over TCP, `again` makes another storage of the same place,
+    which has no connection yet.
     """
 
     storage: Storage
     down: Storage
     secrets: tuple[str, ...]
+    again: Callable[[], Storage] | None = None
 
 
 class StorageContract:
@@ -99,12 +102,15 @@ class StorageContract:
         assert read_whole(storage.open(key, 5, 3)) == b""
         assert read_whole(storage.open(put(storage, b""), 0, 5)) == b""
 
-    def test_one_byte_of_a_large_object_is_a_small_transfer(self, storage: Storage) -> None:
+    def test_one_byte_of_a_large_object_is_a_small_transfer(self, place: Place) -> None:
         data, middle = content(20 * MIB), 10 * MIB
-        key = put(storage, data)
+        key = put(place.storage, data)
         expected = data[middle : middle + 1]
-        with memory_within(3 * MIB):
+        again = place.again() if place.again else place.storage
+        with metered() as meter, closing(again) as storage, memory_within(3 * MIB):
             assert read_whole(storage.open(key, middle, middle + 1)) == expected
+        assert meter.bytes < 3 * MIB, f"{meter.bytes / MIB:.1f} MiB were transferred"
+        assert meter.bytes or not place.again, "its connections are not counted"
 
     def test_readers_do_not_disturb_each_other(self, storage: Storage) -> None:
         data = content(2 * BLOCK + 17)

@@ -1,6 +1,7 @@
 """The places that storages are tested on. A later kind is one more entry of PLACES."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def fsspec_folder(request: pytest.FixtureRequest) -> tuple[Config, Config]:
 
 IN_PARTS = {"multipart_size": "5MiB", "part_size": "5MiB"}
 NOBODY = {"endpoint_url": "http://127.0.0.1:1"}
+BY_TCP = {"http", "https", "ftp", "sftp", "webdav"}
+"""How the addresses of such places begin. A client of PostgreSQL makes its connections itself."""
 
 PLACES: dict[str, Callable[[pytest.FixtureRequest], tuple[Config, Config]]] = {
     "local": local,
@@ -113,9 +116,11 @@ def place(configs: tuple[Config, Config], monkeypatch: pytest.MonkeyPatch) -> It
     monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
     for paging in (s3_storage, chunks):
         monkeypatch.setattr(paging, "PAGE", 50)  # so that there are several in a test
-    storage, down = build("tried", configs[0]), build("tried-down", configs[1])
+    again = partial(build, "tried", configs[0])
+    storage, down = again(), build("tried-down", configs[1])
+    by_tcp = storage.where.partition("://")[0] in BY_TCP
     try:
-        yield Place(storage, down, ("secret",))
+        yield Place(storage, down, ("secret",), again if by_tcp else None)
     finally:
         storage.close()
         down.close()

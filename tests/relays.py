@@ -1,7 +1,8 @@
-"""What stands between the drive and PostgreSQL: a socket of its own, and bytes passed on from end to end."""
+"""What stands between the drive and a server: PostgreSQL's socket led elsewhere, and bytes passed on."""
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,10 +40,19 @@ def connect(url: str) -> socket.socket:
     return server
 
 
-def pump(source: socket.socket, target: socket.socket, muted: threading.Event | None = None) -> None:
-    """Passes on what comes, until one end is gone; then neither gets more. What comes while muted is lost."""
+def pump(
+    source: socket.socket,
+    target: socket.socket,
+    muted: threading.Event | None = None,
+    note: Callable[[bytes], object] = lambda data: None,
+) -> None:
+    """Passes on what comes, until one end is gone; then neither gets more. What comes while muted is lost.
+
+    `note` is told of all that came.
+    """
     with suppress(OSError):
         while data := source.recv(1 << 16):
+            note(data)
             if muted is None or not muted.is_set():
                 target.sendall(data)
     break_off(source, target)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from simpledrive.errors import StorageError
-from tests.broken_storages import BROKEN, MemoryOptions, MemoryStorage
+from tests.broken_storages import BROKEN, MemoryOptions, MemoryStorage, Served
 from tests.contract import Place, StorageContract
 
 SENTENCES: dict[str, Callable[..., None]] = {
@@ -21,7 +21,8 @@ def ask(storage: type[MemoryStorage], sentence: str) -> None:
     """Runs one test of the contract on a fresh place of that kind."""
     test = SENTENCES[sentence]
     works = storage("tried", MemoryOptions())
-    place = Place(works, storage("tried-down", MemoryOptions(down=True, password="secret")), ("secret",))
+    down = storage("tried-down", MemoryOptions(down=True, password="secret"))
+    place = Place(works, down, ("secret",), (lambda: works) if isinstance(works, Served) else None)
     given = {"storage": works, "place": place}
     test(
         StorageContract(),
@@ -32,6 +33,10 @@ def ask(storage: type[MemoryStorage], sentence: str) -> None:
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_a_right_storage_passes(sentence: str) -> None:
     ask(MemoryStorage, sentence)
+
+
+def test_a_right_storage_passes_by_its_connections() -> None:
+    ask(Served, "test_one_byte_of_a_large_object_is_a_small_transfer")
 
 
 @pytest.mark.parametrize(("storage", "sentence"), BROKEN.items(), ids=[kind.__name__ for kind in BROKEN])

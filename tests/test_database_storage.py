@@ -1,7 +1,9 @@
 """What is particular to `database`: its transactions, its rows, and what interrupted work leaves."""
 
+import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, event, func, select, text
@@ -13,6 +15,8 @@ from simpledrive.storage.base import MARKER
 from simpledrive.storage.chunks import PART, blob_data, blob_object
 from simpledrive.storage.database import DatabaseOptions, DatabaseStorage
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
+from tests.metering import Meter
+from tests.relays import connect, listener_at, path_in, url_by
 from tests.sources import content, source_of
 
 
@@ -54,6 +58,22 @@ def rows(storage: DatabaseStorage) -> tuple[int, int]:
     counts = [select(func.count()).select_from(table) for table in (blob_object, blob_data)]
     objects, parts = storage._database.read(lambda session: [session.scalar(count) for count in counts])
     return objects or 0, parts or 0
+
+
+def test_one_byte_from_postgresql_is_a_small_transfer(postgres_database: str) -> None:
+    """The contract cannot count this: the client's library makes its connections itself."""
+    with tempfile.TemporaryDirectory(prefix="drive-meter-", dir="/tmp") as folder:
+        meter, size = Meter(), 20 << 20
+        meter.relay(listener_at(path_in(folder, postgres_database)), partial(connect, postgres_database))
+        url = url_by(folder, postgres_database).render_as_string(hide_password=False)
+        storage = DatabaseStorage("rows", DatabaseOptions.model_validate({"url": url}))
+        key = put(storage, content(size))
+        stored = meter.bytes
+        assert read_whole(storage.open(key, size // 2, size // 2 + 1)) == content(size)[size // 2 :][:1]
+        storage.close()
+        meter.close()
+    assert stored > size
+    assert 0 < meter.bytes - stored < 3 << 20
 
 
 def test_building_makes_nothing(tmp_path: object) -> None:
