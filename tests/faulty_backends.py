@@ -183,7 +183,7 @@ class FaultyFtpServer(FaultyBackend):
 @pytest.fixture(params=["s3", "ftp"])
 def far(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyBackend]:
     """Each kind of backend that is reached through a network."""
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "PAUSES", (0.01,) * 4)
     monkeypatch.setattr(connections, "PAUSES", (0.01, 0.02))
     monkeypatch.setattr(running, "PAUSES", (0.01, 0.02))
     if request.param == "s3":

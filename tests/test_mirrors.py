@@ -169,7 +169,7 @@ def test_a_worker_that_is_stopped_leaves_the_rest_to_others_at_once(
 @pytest.fixture
 def bucket_at(strict_s3: StrictS3, s3_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A bucket behind the proxy."""
-    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(s3_client, "PAUSES", (0.001,) * 4)
     return strict_s3.config(endpoint_url=f"http://127.0.0.1:{s3_proxy.port}", timeout="5")
 
 

@@ -47,7 +47,7 @@ def app(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Flask:
     """A drive whose home is a bucket behind the proxy, mirrored at `archive`."""
-    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(s3_client, "PAUSES", (0.001,) * 4)
     bucket = strict_s3.config(endpoint_url=f"http://127.0.0.1:{s3_proxy.port}", timeout="1")
     return make_mirrored(
         backends={"bucket": bucket}, mirrors={"bucket": ["archive"]}, storage_backend="bucket"

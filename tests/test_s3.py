@@ -40,6 +40,7 @@ from tests.strict_s3 import Canned, StrictS3
 from tests.strict_signature import Account, Asked, Refused
 
 IN_PARTS = {"multipart_size": "5MiB", "part_size": "5MiB"}
+ATTEMPTS = 1 + len(client.PAUSES)
 DATA = content(2 * BLOCK)
 LARGE = content(12 * BLOCK)
 WORKS = {"kind": "s3", "bucket_name": "drive", "access_key_id": "id", "secret_access_key": "hidden"}
@@ -47,7 +48,7 @@ WORKS = {"kind": "s3", "bucket_name": "drive", "access_key_id": "id", "secret_ac
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "PAUSES", (0.01,) * 4)
 
 
 @pytest.fixture
@@ -429,7 +430,7 @@ def test_a_wrong_secret_is_told_and_no_signature(make_storage: Callable[..., Sto
 def test_what_a_server_says_is_in_the_error(
     storage: Storage, strict_s3: StrictS3, status: int, code: str, kind: type[StorageError], says: str
 ) -> None:
-    for _ in range(client.ATTEMPTS):
+    for _ in range(ATTEMPTS):
         strict_s3.next.append(lambda asked: Refused(status, code, "short and stout"))
     with pytest.raises(kind) as caught:
         put(storage, DATA)
@@ -462,7 +463,7 @@ def test_a_server_that_quotes_the_request_makes_no_secret_known(
         said = f"I know s3cr3t-key\r\n and {asked.headers}\x00{'x' * 5000}"
         return Refused(503, "SlowDown", said.replace("\x00", "\u0085"))
 
-    strict_s3.next.extend([quote] * 2 * client.ATTEMPTS)
+    strict_s3.next.extend([quote] * 2 * ATTEMPTS)
     with pytest.raises(StorageUnavailable) as caught:
         storage.delete(new_key("ab" * 32))
     sent = strict_s3.seen[-1].headers["authorization"].rpartition("Signature=")[2]
@@ -565,7 +566,7 @@ def test_a_server_may_send_less_than_the_range(storage: Storage, strict_s3: Stri
 )
 def test_a_range_that_was_not_asked_for_is_an_error(storage: Storage, strict_s3: StrictS3, said: str) -> None:
     key, headers = put(storage, DATA), {"Content-Range": said.format(size=len(DATA))}
-    strict_s3.next.extend([lambda asked: Canned(206, DATA[10:20], headers)] * client.ATTEMPTS)
+    strict_s3.next.extend([lambda asked: Canned(206, DATA[10:20], headers)] * ATTEMPTS)
     with pytest.raises(StorageUnavailable, match=r"range than it was asked for|which bytes it sends"):
         storage.open(key, 10, 20)
 
@@ -701,7 +702,7 @@ def test_a_server_that_does_not_know_start_after_lists_right(storage: Storage, s
     "body", [b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", b"<Other/>", b"no XML"]
 )
 def test_a_list_that_cannot_be_read_is_an_error(storage: Storage, strict_s3: StrictS3, body: bytes) -> None:
-    strict_s3.next.extend([lambda asked: Canned(200, body)] * client.ATTEMPTS)
+    strict_s3.next.extend([lambda asked: Canned(200, body)] * ATTEMPTS)
     with pytest.raises(StorageUnavailable):
         list(storage.keys())
 
@@ -751,7 +752,7 @@ def test_a_list_that_would_take_much_to_parse_is_not_parsed_and_asked_for_once_m
     body = b"<ListBucketResult>" + element * (
         MOST_MARKS // element.count(b"=") if b"=" in element else MOST_MARKS
     )
-    strict_s3.next.extend([lambda asked: Canned(200, body)] * client.ATTEMPTS)
+    strict_s3.next.extend([lambda asked: Canned(200, body)] * ATTEMPTS)
     with pytest.raises(StorageUnavailable, match="more elements than are read"):
         list(storage.keys())
     assert len(strict_s3.seen) == client.AFTER_GARBLED

@@ -33,7 +33,7 @@ def app(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Flask:
     """An app whose default backend is the bucket, behind the proxy."""
-    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(s3_client, "PAUSES", (0.01,) * 4)
     account = strict_s3.account
     return make_app(
         storage_backend="s3",

@@ -11,7 +11,6 @@ from simpledrive.errors import IntegrityFault, ObjectMissing, StorageRefused, St
 from simpledrive.storage.base import Storage, new_key
 from simpledrive.storage.registry import build
 from simpledrive.storage.s3 import ahead, client
-from simpledrive.storage.s3.client import ATTEMPTS
 from simpledrive.storage.s3.faults import Passing
 from simpledrive.storage.s3.stream import RESUMPTIONS
 from simpledrive.streams.source import BLOCK, Source, drain
@@ -25,6 +24,7 @@ TIMEOUT, STALLED = 20, 0.4
 """Seconds that a server may say nothing, in general and where it does."""
 IN_TIME = 8
 """What a busy machine takes for an error, all repetitions included."""
+ATTEMPTS = 1 + len(client.PAUSES)
 DATA = content(3 * BLOCK + 5)
 LARGE = content(14 * BLOCK)
 ENOUGH_FOR_EVERY_BUFFER = content(40 * BLOCK)
@@ -44,7 +44,7 @@ def make_storage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[[float], Storage]]:
     """Makes backends behind the proxy, with a timeout. In the end nothing secret is in the log."""
-    monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "PAUSES", (0.01,) * 4)
     caplog.set_level(logging.DEBUG)
     config = strict_s3.config(
         endpoint_url=f"http://127.0.0.1:{s3_proxy.port}",

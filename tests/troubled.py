@@ -65,7 +65,7 @@ def troubled(
 ) -> Flask:
     """An app with all of them."""
     monkeypatch.setattr(probes, "WAIT", 20.0)
-    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(s3_client, "PAUSES", (0.001,) * 4)
     monkeypatch.setitem(registry.KINDS, "full", FullStorage)
     configured = backends(tmp_path / "foreign", strict_s3, pyftpdlib)
     return make_app(backends=configured | {"full": {"kind": "full", "password": WRONG}})

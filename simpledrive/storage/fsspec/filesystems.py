@@ -5,8 +5,6 @@ closes ours. A process that was forked makes its own.
 """
 
 import os
-import random
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,11 +15,12 @@ from simpledrive.errors import ObjectMissing, StorageError, StorageUnavailable
 from simpledrive.storage.fsspec.faults import Meaning, is_timeout, meaning
 from simpledrive.storage.fsspec.filesystem import Filesystem
 from simpledrive.storage.fsspec.options import FsspecOptions
+from simpledrive.storage.repeating import persistently
 
 T = TypeVar("T")
 
-PAUSES = (0.1, 0.5)
-"""Seconds before each repetition, more or less."""
+PAUSES = (0.2, 0.8)
+"""Seconds before each repetition, at most."""
 LOOKING = {"open", "size", "read"}
 """Operations for which a missing file is an answer."""
 
@@ -38,18 +37,12 @@ class Filesystems:
 
     def ask(self, operation: str, question: Callable[[Filesystem], T]) -> T:
         """What `question` returns. If the connection breaks it is asked again, so it may be done twice."""
-        for pause in PAUSES:
-            try:
-                with self.using(operation) as filesystem:
-                    return question(filesystem)
-            except StorageUnavailable as error:
-                why = error.__cause__
-                # A server that says nothing would be waited for again, for as long.
-                if why is None or is_timeout(why) or not self._make.is_passing(why):
-                    raise
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        with self.using(operation) as filesystem:
-            return question(filesystem)
+
+        def attempt() -> T:
+            with self.using(operation) as filesystem:
+                return question(filesystem)
+
+        return persistently(attempt, self._passes, PAUSES)
 
     @contextmanager
     def using(self, operation: str, filesystem: Filesystem | None = None) -> Iterator[Filesystem]:
@@ -70,6 +63,11 @@ class Filesystems:
             made, self._made = self._made, None
         if made is not None and made.done() and made.exception() is None:
             made.result().close()
+
+    def _passes(self, error: Exception) -> bool:
+        why = error.__cause__ if isinstance(error, StorageUnavailable) else None
+        # A server that says nothing would be waited for again, for as long.
+        return why is not None and not is_timeout(why) and self._make.is_passing(why)
 
     def _current(self) -> Filesystem:
         """Of threads that come at once one makes it, and the others share what comes of that."""

@@ -7,7 +7,6 @@ in use at once, since a reader holds one for as long as its caller likes; the se
 # ruff: noqa: S321 (FTP is what this is for)
 
 import ftplib
-import random
 import ssl
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import TypeVar
 
 from simpledrive.storage.ftp.protocol import PlainFTP, SecureFTP, code
 from simpledrive.storage.ftp.session import Session
+from simpledrive.storage.repeating import persistently
 
 T = TypeVar("T")
 
@@ -25,8 +25,8 @@ KEPT_SECONDS = 30
 """Servers close idle sessions after a minute or more, and firewalls forget them without a word."""
 LIFETIME = 600
 """Seconds after which a session is begun anew: the TLS session that its data connections take up expires."""
-PAUSES = (0.1, 0.5)
-"""Seconds before each repetition, more or less."""
+PAUSES = (0.2, 0.8)
+"""Seconds before each repetition, at most."""
 BUSY = {"421", "425"}
 
 
@@ -100,17 +100,14 @@ class Connections:
 
     def hold(self, question: Callable[[Session], T]) -> tuple[Session, T]:
         """As `ask`, but the session is the caller's from now on, who gives it back or closes it."""
-        for pause in PAUSES:
-            try:
-                return self._ask_once(question, self._take())
-            except (EOFError, ConnectionError):
-                pass
-            except ftplib.error_temp as error:
-                if code(error) not in BUSY:
-                    raise
+
+        def passes(error: Exception) -> bool:
+            if not _is_passing(error):
+                return False
             self.close()  # what broke one has most likely broken all
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
-        return self._ask_once(question, self._server.begin())
+            return True
+
+        return persistently(lambda: self._ask_once(question, self._take()), passes, PAUSES)
 
     def give_back(self, session: Session) -> None:
         """Keeps a session that is in step for whoever asks next."""
@@ -153,6 +150,13 @@ class Connections:
         session.close()
         self.close()
         return None
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether, after this error, the same may go well by a new session."""
+    if isinstance(error, ftplib.error_temp):
+        return code(error) in BUSY
+    return isinstance(error, EOFError | ConnectionError)
 
 
 def _secure(ftp: SecureFTP) -> None:

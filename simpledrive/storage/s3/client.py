@@ -6,13 +6,12 @@ environment, and nothing folds or encodes the URL again between the signature an
 """
 
 import logging
-import random
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import TypeVar
 
 from urllib3 import Timeout
@@ -20,6 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from simpledrive.errors import StorageError, StorageRefused
 from simpledrive.storage import sigv4
+from simpledrive.storage.repeating import persistently
 from simpledrive.storage.s3 import answers, faults
 from simpledrive.storage.s3.answers import Answer, Unreadable
 from simpledrive.storage.s3.content import Content, Sending
@@ -29,11 +29,10 @@ from simpledrive.storage.s3.transport import Response, Transport
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 5
+PAUSES = (0.2, 0.4, 0.8, 1.6)
+"""Seconds before each repetition, at most."""
 AFTER_GARBLED = 2
 """Attempts that may come to an answer which cannot be read: another one seldom can."""
-FIRST_PAUSE = 0.2
-"""Doubled with each attempt; between half of it and all of it is waited."""
 LONGEST_ANSWER, LONGEST_LIST = 64 << 10, 4 << 20
 """A thousand names of 1024 characters, each encoded as three, and what servers say of each."""
 
@@ -112,18 +111,18 @@ class Client:
         repetition after a lost reply stores the same once more. Of an upload in parts that is begun twice,
         `clean` finds the one that nobody knows. A timeout is not repeated: the caller has waited enough.
         """
-        number, garbled = 1, 0
-        while True:
-            try:
-                return attempt()
-            except Passing as error:
-                garbled += isinstance(error, Garbled)
-                # One of another backend is what the source raised, and passes through.
-                if number == ATTEMPTS or garbled == AFTER_GARBLED or error.backend != self._name:
-                    raise
-                log.warning("attempt %d of %d: %s", number, ATTEMPTS, error)
-            time.sleep(random.uniform(0.5, 1) * FIRST_PAUSE * 2 ** (number - 1))  # noqa: S311 (no secret)
-            number += 1
+        number, garbled = count(1), count(1)
+
+        def passes(error: Exception) -> bool:
+            # One of another backend is what the source raised, and passes through.
+            if not isinstance(error, Passing) or error.backend != self._name:
+                return False
+            if isinstance(error, Garbled) and next(garbled) == AFTER_GARBLED:
+                return False
+            log.warning("attempt %d of %d: %s", next(number), 1 + len(PAUSES), error)
+            return True
+
+        return persistently(attempt, passes, PAUSES)
 
     def _begun(self, request: Request, begin: Callable[[Response], T]) -> T:
         response = self._send(request)
