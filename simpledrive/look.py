@@ -29,7 +29,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Probe:
+class ProbeResult:
     """What a look found. `why` is a sentence without a secret, "" for what can be reached.
 
     `at` is when the look ended and `seconds` how long it took (None: there was none). `goes_on`: another
@@ -54,13 +54,13 @@ class Look:
         self,
         name: str,
         work: Callable[[Begin], object],
-        ended: Callable[[Probe], object] = lambda found: None,
+        ended: Callable[[ProbeResult], object] = lambda found: None,
     ) -> None:
         self._name, self._work, self._ended = name, work, ended
         self._began = time.monotonic()
         self._steps: list[tuple[str, float]] = []
         self._over = threading.Event()
-        self.found: Probe | None = None
+        self.found: ProbeResult | None = None
         threading.Thread(target=self._run, name=f"look at {name}", daemon=True).start()
 
     @property
@@ -68,16 +68,16 @@ class Look:
         """For how long it has been going on."""
         return time.monotonic() - self._began
 
-    def wait(self, seconds: float) -> Probe | None:
+    def wait(self, seconds: float) -> ProbeResult | None:
         """What was found; None if the look has not ended so many seconds after its beginning."""
         self._over.wait(max(0.0, seconds - self.seconds))
         return self.found
 
-    def unanswered(self, at: datetime | None = None) -> Probe:
+    def unanswered(self, at: datetime | None = None) -> ProbeResult:
         """What is to be said of a look that goes on for too long; `at` is when the one before it ended."""
         seconds = self.seconds
         why = f"There was no answer in {seconds:.{1 if seconds < 10 else 0}f} seconds."
-        return Probe(False, why, at, seconds, self._timed(passed=False), goes_on=True)
+        return ProbeResult(False, why, at, seconds, self._timed(passed=False), goes_on=True)
 
     def _run(self) -> None:
         why = ""
@@ -90,7 +90,7 @@ class Look:
         except Exception:  # a storage that breaks its promise must not look as if it hung
             log.exception("a fault while looking at %s", self._name)
             why = "Looking at it failed by a fault of the drive, which its log tells."
-        found = Probe(not why, why, now(), self.seconds, self._timed(passed=not why))
+        found = ProbeResult(not why, why, now(), self.seconds, self._timed(passed=not why))
         self._ended(found)
         self.found = found
         self._over.set()

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
 from simpledrive.background import Background
-from simpledrive.look import Look, Probe
+from simpledrive.look import Look, ProbeResult
 from simpledrive.sql import Database
 from simpledrive.storage.base import Begin
 
@@ -40,8 +40,8 @@ SOON = 5.0
 FRESH = 1.0
 """Seconds for which a look on demand serves everybody who asks."""
 
-NOT_YET = Probe(False, "Nobody has looked yet.", None, None)
-NOT_CONFIGURED = Probe(False, "No backend of this name is configured any more.", None, None)
+NOT_YET = ProbeResult(False, "Nobody has looked yet.", None, None)
+NOT_CONFIGURED = ProbeResult(False, "No backend of this name is configured any more.", None, None)
 """Of a backend that is gone while bytes are recorded there."""
 
 
@@ -66,7 +66,7 @@ class Probes:
         if self._interval:
             self._background.ensure_started()
 
-    def backends(self, now: Collection[str] = ()) -> dict[str, Probe]:
+    def backends(self, now: Collection[str] = ()) -> dict[str, ProbeResult]:
         """The last probe of each configured backend; of those that are named, from a look that begins now.
 
         Waits for these, and where there is no probe yet. A look that is under way is waited for and not begun
@@ -83,7 +83,7 @@ class Probes:
             for name, watch in self._watches.items()
         }
 
-    def database(self) -> tuple[Probe, str | None]:
+    def database(self) -> tuple[ProbeResult, str | None]:
         """Whether the database answers now, and the migration that it is at (None: it has no tables).
 
         What takes longer than WAIT is no answer.
@@ -122,7 +122,7 @@ class _Watch:
         self._name, self._work = name, work
         self._lock = threading.Lock()
         self._look: Look | None = None
-        self._last: Probe | None = None
+        self._last: ProbeResult | None = None
         self._ended = float("-inf")
 
     @property
@@ -136,7 +136,7 @@ class _Watch:
             if not is_under_way and time.monotonic() - self._ended >= age:
                 self._look = Look(self._name, self._work, self._note)
 
-    def told(self, *, wait: bool = False, ended: bool = False) -> Probe:
+    def told(self, *, wait: bool = False, ended: bool = False) -> ProbeResult:
         """The last look; with `ended`, never that before one under way. May wait for the end of that one."""
         look, before = self._look, self._last
         if look is None:
@@ -147,7 +147,7 @@ class _Watch:
             return look.unanswered(before.at if before is not None else None)
         return replace(before, goes_on=wait or look.seconds > WAIT)
 
-    def _note(self, found: Probe) -> None:
+    def _note(self, found: ProbeResult) -> None:
         before, self._last, self._ended = self._last, found, time.monotonic()
         if not found.reachable and (before is None or before.reachable):
             log.warning("%s cannot be reached: %s", self._name, found.why)

@@ -8,19 +8,19 @@ import pytest
 
 from simpledrive import look
 from simpledrive.errors import ConfigurationError, StorageFull
-from simpledrive.look import Look, Probe
+from simpledrive.look import Look, ProbeResult
 from simpledrive.storage.base import Begin
 from tests.servers import wait_for
 
 
-def looked(work: Callable[[Begin], object]) -> Probe:
+def looked(work: Callable[[Begin], object]) -> ProbeResult:
     """What a look has found that does this."""
     found = Look("a thing", work).wait(30)
     assert found is not None
     return found
 
 
-def steps(probe: Probe) -> list[tuple[str, bool]]:
+def steps(probe: ProbeResult) -> list[tuple[str, bool]]:
     return [(step.name, step.passed) for step in probe.steps]
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from simpledrive.storage import registry
 from simpledrive.ui import amounts, kinds, marks, moments, names
 from simpledrive.ui.marks import Rep
 
@@ -223,6 +224,10 @@ def test_bad_bytes_are_told_and_slashed() -> None:
     assert mark.words == "Home local is sound; the copy on bucket is bad"
     alone = marks.mark("local", [Kept("local", bad_at=NOW)], kind_of, NOW)
     assert (alone.name, alone.words) == ("local, bad", "Home local is bad; there is no copy")
+
+
+def test_each_kind_of_ours_has_a_shape_of_its_own() -> None:
+    assert {*registry.KINDS, *registry.OPTIONAL.names} == marks.SHAPES
 
 
 def test_kinds_without_a_shape_have_the_one_for_others() -> None:

@@ -13,7 +13,7 @@ from simpledrive.errors import DriveError
 from simpledrive.http.backends import document
 from simpledrive.http.current import parts
 from simpledrive.logs import printable
-from simpledrive.look import Look, Probe, Step
+from simpledrive.look import Look, ProbeResult, Step
 
 
 @click.command("check-backend")
@@ -57,7 +57,7 @@ def _chosen(name: str | None) -> list[str]:
     return [name]
 
 
-def _probed(names: list[str], timeout: float) -> Iterator[tuple[str, Probe]]:
+def _probed(names: list[str], timeout: float) -> Iterator[tuple[str, ProbeResult]]:
     """What each look has found, in order. All go on together: it takes as long as the slowest."""
     backends = parts().backends
     looks = {name: Look(f"the backend {name}", partial(backends.probe, name)) for name in names}
@@ -65,7 +65,7 @@ def _probed(names: list[str], timeout: float) -> Iterator[tuple[str, Probe]]:
         yield name, look.wait(timeout) or look.unanswered()
 
 
-def _lines(name: str, probe: Probe) -> Iterator[str]:
+def _lines(name: str, probe: ProbeResult) -> Iterator[str]:
     backends = parts().backends
     default = ", the default" if name == backends.default else ""
     yield printable(f"{name} ({backends.kind(name)}{default}): {backends.where(name)}".rstrip(" :"))

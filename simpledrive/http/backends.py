@@ -5,12 +5,12 @@ from __future__ import annotations
 from simpledrive.http.current import parts
 from simpledrive.integrity.soundness import Sound
 from simpledrive.logs import moment
-from simpledrive.look import Probe
+from simpledrive.look import ProbeResult
 from simpledrive.mirroring import Lag
 from simpledrive.usage import NONE, Usage
 
 
-def document(name: str, probe: Probe) -> dict[str, object]:
+def document(name: str, probe: ProbeResult) -> dict[str, object]:
     """The same at every face: /v1/backends, /readyz?verbose, and `check-backend --json`. Holds no secret."""
     backends = parts().backends
     return {

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, current_app, json, request
 
 from simpledrive.http import backends
 from simpledrive.http.current import caller, parts, sign_in_by_header
-from simpledrive.look import Probe
+from simpledrive.look import ProbeResult
 from simpledrive.probes import Probes
 
 blueprint = Blueprint("health", __name__)
@@ -120,7 +120,7 @@ class Readiness:
             Check("default_backend", backend.reachable, backend.why),
         ]
 
-    def _migrations(self, database: Probe, revision: str | None) -> Check:
+    def _migrations(self, database: ProbeResult, revision: str | None) -> Check:
         self._is_migrated = self._is_migrated or (database.reachable and revision == self._newest())
         if self._is_migrated:
             return Check("migrations", True, "")

@@ -38,7 +38,6 @@ TABLE: dict[type[Exception], Problem] = {
     errors.BadRequest: Problem(400, "bad-request", "The request cannot be read"),
     errors.Invalid: Problem(422, "invalid", "A field is not acceptable"),
     errors.NotSignedIn: Problem(401, "not-signed-in", "A valid token is needed"),
-    errors.InvalidToken: Problem(401, "not-signed-in", "A valid token is needed"),
     errors.Forbidden: Problem(403, "insufficient_scope", "This token may not do that"),
     errors.BlobNotFound: Problem(404, "blob-not-found", "There is no such blob"),
     errors.BlobExists: Problem(409, "blob-exists", "The id is taken"),
@@ -62,7 +61,6 @@ TABLE: dict[type[Exception], Problem] = {
     errors.StorageUnavailable: Problem(503, "storage-unavailable", "The backend cannot be reached"),
     errors.StorageFull: Problem(507, "storage-full", "The backend is full"),
     errors.StorageRefused: Problem(502, "storage-refused", "The backend refuses"),
-    errors.MarkerRefused: Problem(502, "storage-refused", "The backend refuses"),
     errors.ObjectMissing: Problem(500, "integrity-fault", "The bytes of this blob are gone or altered"),
     CSRFError: Problem(400, "form-expired", "The form is no longer valid"),
 }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flask import Blueprint, Response, make_response, render_template, request
 
 from simpledrive.http.current import caller, parts
-from simpledrive.look import Probe
+from simpledrive.look import ProbeResult
 from simpledrive.mirroring import IN_STEP, Lag
 from simpledrive.probes import NOT_CONFIGURED
 from simpledrive.ui.pages import is_fragment, page
@@ -33,7 +33,7 @@ class Card:
     word: str
     is_default: bool
     where: str
-    probe: Probe
+    probe: ProbeResult
     counts: Counts
     share: float
     lag: Lag
@@ -62,7 +62,7 @@ def check() -> Response:
     return _page(probes)
 
 
-def _page(probes: Mapping[str, Probe]) -> Response:
+def _page(probes: Mapping[str, ProbeResult]) -> Response:
     usage = parts().counters.usage(caller())
     cards = _cards(usage, probes)
     return page(
@@ -75,7 +75,7 @@ def _page(probes: Mapping[str, Probe]) -> Response:
     )
 
 
-def _cards(usage: list[Usage], probes: Mapping[str, Probe]) -> list[Card]:
+def _cards(usage: list[Usage], probes: Mapping[str, ProbeResult]) -> list[Card]:
     backends = parts().backends
     held = {each.backend: each.counts or NONE for each in usage}
     total = sum(counts.bytes for counts in held.values())

@@ -12,7 +12,7 @@ from simpledrive.ui.amounts import count
 from simpledrive.ui.moments import age
 
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
-SHAPES = frozenset({"local", "database", "s3", "ftp"})
+SHAPES = frozenset({"local", "database", "s3", "ftp", "fsspec"})
 
 
 class Copy(Protocol):

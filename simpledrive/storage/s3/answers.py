@@ -92,7 +92,7 @@ def page_of_keys(answer: Answer) -> Page:
 
 
 @dataclass(frozen=True)
-class Upload:
+class UnfinishedUpload:
     """An upload in parts that was begun and neither completed nor aborted."""
 
     path: str
@@ -104,7 +104,7 @@ class Upload:
 class PageOfUploads:
     """One answer to ListMultipartUploads; `next_path` and `next_id` are where the next page begins."""
 
-    uploads: Sequence[Upload]
+    uploads: Sequence[UnfinishedUpload]
     next_path: str | None
     next_id: str
 
@@ -113,7 +113,7 @@ def page_of_uploads(answer: Answer) -> PageOfUploads:
     root = _expect(answer, "ListMultipartUploadsResult")
     decode = _decoder(root)
     uploads = [
-        Upload(decode(item.text("Key")), item.text("UploadId"), _moment(item.text("Initiated")))
+        UnfinishedUpload(decode(item.text("Key")), item.text("UploadId"), _moment(item.text("Initiated")))
         for item in root.all("Upload")
     ]
     if root.text("IsTruncated") != "true":

@@ -24,7 +24,7 @@ from simpledrive.storage.s3 import answers, faults
 from simpledrive.storage.s3.answers import Answer, Unreadable
 from simpledrive.storage.s3.content import Content, Sending
 from simpledrive.storage.s3.faults import Garbled, Passing
-from simpledrive.storage.s3.options import S3Options, place_of
+from simpledrive.storage.s3.options import S3Options, bucket_of
 from simpledrive.storage.s3.transport import Response, Transport
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,9 @@ class Client:
 
     def __init__(self, name: str, options: S3Options) -> None:
         self._name, self._options = name, options
-        self._place = place_of(options)
+        self._bucket = bucket_of(options)
         self._credentials, self._scope = options.credentials, sigv4.Scope(options.region)
-        self._transport = Transport(self._place.origin, options.ca_bundle)
+        self._transport = Transport(self._bucket.origin, options.ca_bundle)
 
     def ask(self, request: Request, read: Callable[[Answer], T]) -> T:
         """What `read` makes of the answer, which is a success. Raises the StorageError that any other means.
@@ -189,13 +189,13 @@ class Client:
 
     def _signed(self, request: Request) -> tuple[str, dict[str, str]]:
         """What is asked for, as it stands in the first line, and the headers."""
-        path, query = self._place.path(request.key), sigv4.canonical_query(request.query)
+        path, query = self._bucket.path(request.key), sigv4.canonical_query(request.query)
         content = request.content
         headers = sigv4.authorize(
             request.method,
             path,
             query,
-            {"Host": self._place.host, **request.headers},
+            {"Host": self._bucket.host, **request.headers},
             sigv4.EMPTY_SHA256 if content is None else content.sha256,
             self._credentials,
             self._scope,

@@ -160,7 +160,7 @@ class S3Options(Options):
 
 
 @dataclass(frozen=True)
-class Place:
+class Bucket:
     """Where a bucket is: `origin` (scheme and host) to connect to, `host` as signed, `root` before a key."""
 
     origin: str
@@ -174,21 +174,21 @@ class Place:
         return sigv4.encode_path(self.root + key)
 
 
-def place_of(options: S3Options) -> Place:
+def bucket_of(options: S3Options) -> Bucket:
     """Path style is what every server understands; Amazon wants the bucket in the host's name."""
-    endpoint, bucket = _address(options), options.bucket_name
+    endpoint, name = _address(options), options.bucket_name
     host = (endpoint.hostname or "").lower()
     virtual = options.addressing == "virtual" or (
         options.addressing == "auto"
         and host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        and HOST_LABEL.fullmatch(bucket) is not None
+        and HOST_LABEL.fullmatch(name) is not None
     )
     if ":" in host:
         host = f"[{host}]"
     if endpoint.port not in (None, DEFAULT_PORTS[endpoint.scheme]):
         host = f"{host}:{endpoint.port}"
-    host = f"{bucket}.{host}" if virtual else host
-    return Place(f"{endpoint.scheme}://{host}", host, "/" if virtual else f"/{bucket}/")
+    host = f"{name}.{host}" if virtual else host
+    return Bucket(f"{endpoint.scheme}://{host}", host, "/" if virtual else f"/{name}/")
 
 
 def _address(options: S3Options) -> SplitResult:

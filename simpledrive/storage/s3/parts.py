@@ -31,7 +31,7 @@ SLOWEST_JOINING = 20 << 20
 """Bytes a second. Some servers copy the parts into one object, in silence."""
 
 
-class Upload:
+class MultipartUpload:
     """Stores one object in parts. When `store` raises, the upload is aborted, or `clean` will find it.
 
     A server that did not answer in time is not asked to abort: that would be waiting once more.
@@ -143,7 +143,7 @@ class Upload:
 class _Part:
     """A part as the content of a request, which may be opened several times."""
 
-    def __init__(self, upload: Upload, file: int, offset: int, size: int, sha256: str) -> None:
+    def __init__(self, upload: MultipartUpload, file: int, offset: int, size: int, sha256: str) -> None:
         self._upload, self._file, self._offset = upload, file, offset
         self.size, self.sha256 = size, sha256
 
@@ -152,7 +152,7 @@ class _Part:
 
 
 class _PartReader:
-    def __init__(self, upload: Upload, file: int, at: int, left: int) -> None:
+    def __init__(self, upload: MultipartUpload, file: int, at: int, left: int) -> None:
         self._upload, self._file, self._at, self._left = upload, file, at, left
 
     def read(self, size: int, /) -> bytes:

@@ -17,7 +17,7 @@ from simpledrive.storage.s3.ahead import Opener
 from simpledrive.storage.s3.client import LONGEST_LIST, Client, Request
 from simpledrive.storage.s3.content import Tallied
 from simpledrive.storage.s3.faults import NoSuchUpload
-from simpledrive.storage.s3.options import S3Options, place_of
+from simpledrive.storage.s3.options import S3Options, bucket_of
 from simpledrive.storage.taken import Taken
 from simpledrive.streams.source import Reader, Source
 
@@ -44,8 +44,8 @@ class S3Storage(Storage):
 
     @property
     def where(self) -> str:
-        place = place_of(self._options)
-        return f"{place.origin}{place.root}{self._options.prefix}"
+        bucket = bucket_of(self._options)
+        return f"{bucket.origin}{bucket.root}{self._options.prefix}"
 
     def put(self, key: str, source: Source) -> None:
         path = self._path("put", key)
@@ -54,7 +54,7 @@ class S3Storage(Storage):
             if not unused and self._client.holds("put", path):
                 raise StorageRefused(self.name, "put", "the key is in use")
             if source.size > self._options.multipart_size:
-                parts.Upload(self._client, self.name, self._options, path, source).store()
+                parts.MultipartUpload(self._client, self.name, self._options, path, source).store()
                 proven = False
             elif key == MARKER:
                 proven = self._store_first(path, source)
@@ -153,7 +153,7 @@ class S3Storage(Storage):
             why = f"the server acknowledged {size} bytes and holds {held}"
             raise StorageUnavailable(self.name, "put", why)
 
-    def _uploads(self) -> Iterator[answers.Upload]:
+    def _uploads(self) -> Iterator[answers.UnfinishedUpload]:
         query = [("uploads", ""), ("prefix", self._options.prefix), ("encoding-type", "url")]
         more: list[tuple[str, str]] = []
         progress = _Progress(self.name, "clean")
