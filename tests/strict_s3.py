@@ -56,7 +56,7 @@ class Upload:
 
 
 class StrictS3:
-    """The server. It runs from `with` to the end of its block.
+    """The server. It runs from `with` to the end of its block, mounted `below` a path.
 
     `clock` is how far its clock is ahead; `next` holds what it answers instead of the next requests, one
     each; `seen` is every request that it got, in order; `loses` is how many bytes at the end of each object
@@ -70,9 +70,10 @@ class StrictS3:
         bucket: str = "drive",
         account: Account | None = None,
         virtual: bool = False,
+        below: str = "",
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.bucket, self.virtual = bucket, virtual
+        self.bucket, self.virtual, self.below = bucket, virtual, below
         self.account = account or Account("strictaccess", "strict-secret-key", "eu-test-1")
         self.clock, self.page, self.loses, self.conditions = timedelta(), 1000, 0, False
         self.next: deque[Callable[[Asked], Refused | Canned | None]] = deque()
@@ -88,7 +89,7 @@ class StrictS3:
             self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self.port: int = self._http.server_port
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://{'localhost' if virtual or tls else '127.0.0.1'}:{self.port}"
+        self.url = f"{scheme}://{'localhost' if virtual or tls else '127.0.0.1'}:{self.port}{below}"
 
     def __enter__(self) -> "StrictS3":
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,))
@@ -214,7 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _key(self, asked: Asked) -> str | None:
         """The object that is asked for; None for the bucket."""
-        strict, name = self.server.strict, unquote(asked.path).removeprefix("/")
+        strict = self.server.strict
+        below, separator, name = unquote(asked.path).partition(f"{strict.below}/")
+        if below or not separator:
+            raise Refused(404, "NotFound", "No service is mounted there.")
         if strict.virtual:
             if asked.headers["host"] != f"{strict.bucket}.localhost:{strict.port}":
                 raise Refused(404, "NoSuchBucket", "The specified bucket does not exist")

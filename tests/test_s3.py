@@ -90,8 +90,11 @@ def storage(make_storage: Callable[..., Storage]) -> Storage:
         ({"endpoint_url": "https://host\\x"}, "is not an address such as"),
         ({"endpoint_url": "http://[::1]9000"}, "is not an address such as"),
         ({"endpoint_url": "https://me:hidden@host"}, "holds a user or a password"),
-        ({"endpoint_url": "https://host/bucket"}, "bucket_name and prefix are options of their own"),
-        ({"endpoint_url": "https://host?x=hidden"}, "is more than scheme, host and port"),
+        ({"endpoint_url": "https://host/some/drive/"}, "endpoint_url ends with the bucket's name"),
+        ({"endpoint_url": "https://host/a//b"}, "holds a path that is not made of folder names"),
+        ({"endpoint_url": "https://host/a/../b"}, "holds a path that is not made of folder names"),
+        ({"endpoint_url": "https://host/a%2Fb"}, "holds a path that is not made of folder names"),
+        ({"endpoint_url": "https://host?x=hidden"}, "is more than scheme, host, port and path"),
         ({"region": "eu west"}, "is not the name of a region such as us-east-1"),
         ({"addressing": "host"}, "'auto', 'path' or 'virtual'"),
         ({"addressing": "virtual", "bucket_name": "My.Bucket"}, "wants a bucket_name of small letters"),
@@ -143,13 +146,15 @@ def test_a_ca_bundle_wants_https(tmp_path: Path) -> None:
         ({"endpoint_url": "http://[::1]:9000"}, "http://[::1]:9000/drive/k", "[::1]:9000"),
         ({"endpoint_url": "http://ceph", "addressing": "virtual"}, "http://drive.ceph/k", "drive.ceph"),
         ({"endpoint_url": "http://ceph", "bucket_name": "Old_One"}, "http://ceph/Old_One/k", "ceph"),
+        ({"endpoint_url": "https://ref.example.co/v1/s3/"}, "https://ref.example.co/v1/s3/drive/k", None),
+        ({"endpoint_url": "http://h/(s3)", "addressing": "virtual"}, "http://drive.h/%28s3%29/k", "drive.h"),
     ],
 )
 def test_a_bucket_is_where_its_options_say(options: dict[str, str], url: str, host: str | None) -> None:
     given = {name: value for name, value in (WORKS | options).items() if name != "kind"}
     bucket = bucket_of(S3Options.model_validate(given))
     assert bucket.origin + bucket.path("k") == url
-    assert bucket.path(None) in ("/", f"/{given['bucket_name']}")
+    assert bucket.path(None) == (bucket.path("k").removesuffix("/k") or "/")
     if host is not None:
         assert bucket.host == host
 
@@ -285,6 +290,19 @@ def test_a_bucket_may_be_part_of_the_host_name(monkeypatch: pytest.MonkeyPatch) 
         assert list(storage.keys()) == [key]
         assert server.seen[-1].path == "/"
         assert server.seen[-1].headers["host"] == f"drive.localhost:{server.port}"
+        storage.close()
+
+
+def test_a_service_may_be_mounted_below_a_path() -> None:
+    with StrictS3(below="/storage/v1/(s3)") as server:
+        storage = build("far", server.config(prefix="a", **IN_PARTS))
+        storage.probe()
+        key = put(storage, LARGE)
+        assert read_whole(storage.open(key, 5, 500)) == LARGE[5:500]
+        assert list(storage.keys()) == [key]
+        assert storage.clean(tomorrow()) == 0
+        assert storage.where == f"{server.url}/drive/a/"
+        assert {asked.path.partition("/drive")[0] for asked in server.seen} == {"/storage/v1/%28s3%29"}
         storage.close()
 
 

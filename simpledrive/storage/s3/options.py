@@ -1,5 +1,6 @@
 """What can be configured for a bucket, and where requests for it go."""
 
+import posixpath
 import re
 import ssl
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 HOST_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{1,61})[a-z0-9]")
 """A bucket whose name can be part of a host's. One with dots would fail the check of the certificate."""
-PREFIX = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+PATH = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
+"""One that every server takes as it stands, but for its dot segments."""
 LONGEST_PREFIX = 512
 REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -44,11 +46,15 @@ def _endpoint(url: str) -> str:
         raise ValueError("is not an address such as https://s3.example.org or http://127.0.0.1:9000")
     if parts.username is not None or parts.password is not None:
         raise ValueError("holds a user or a password: these are access_key_id and secret_access_key")
-    if parts.query or parts.fragment or parts.path.strip("/"):
-        raise ValueError(
-            "is more than scheme, host and port: bucket_name and prefix are options of their own"
-        )
+    if parts.query or parts.fragment:
+        raise ValueError("is more than scheme, host, port and path")
+    if parts.path.strip("/") and not _is_path(parts.path.removeprefix("/").removesuffix("/")):
+        raise ValueError("holds a path that is not made of folder names with / between")
     return url
+
+
+def _is_path(text: str) -> bool:
+    return PATH.fullmatch(text) is not None and not {".", ".."} & set(text.split("/"))
 
 
 def _bucket(name: str) -> str:
@@ -62,8 +68,7 @@ def _prefix(prefix: str) -> str:
     prefix = prefix.removesuffix("/")
     if not prefix:
         return ""
-    segments = prefix.split("/")
-    if not PREFIX.fullmatch(prefix) or {".", ".."} & set(segments) or len(prefix) > LONGEST_PREFIX:
+    if not _is_path(prefix) or len(prefix) > LONGEST_PREFIX:
         raise ValueError(
             f"is not made of folder names with / between, up to {LONGEST_PREFIX} letters, digits and !_.*'()-"
         )
@@ -132,6 +137,9 @@ class S3Options(Options):
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         endpoint = _address(self)
+        if posixpath.basename(endpoint.path.rstrip("/")) == self.bucket_name:
+            # It would be in each path twice, and some servers take the second one for a folder.
+            raise ValueError("endpoint_url ends with the bucket's name, which is bucket_name alone")
         if self.addressing == "virtual":
             if not HOST_LABEL.fullmatch(self.bucket_name):
                 raise ValueError("addressing 'virtual' wants a bucket_name of small letters, digits, hyphens")
@@ -161,7 +169,10 @@ class S3Options(Options):
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where a bucket is: `origin` (scheme and host) to connect to, `host` as signed, `root` before a key."""
+    """Where a bucket is: `origin` (scheme and host) to connect to, `host` as signed, `root` before a key.
+
+    The root is a path that begins and ends with a slash.
+    """
 
     origin: str
     host: str
@@ -188,7 +199,8 @@ def bucket_of(options: S3Options) -> Bucket:
     if endpoint.port not in (None, DEFAULT_PORTS[endpoint.scheme]):
         host = f"{host}:{endpoint.port}"
     host = f"{name}.{host}" if virtual else host
-    return Bucket(f"{endpoint.scheme}://{host}", host, "/" if virtual else f"/{name}/")
+    mounted = endpoint.path.rstrip("/")
+    return Bucket(f"{endpoint.scheme}://{host}", host, f"{mounted}/" if virtual else f"{mounted}/{name}/")
 
 
 def _address(options: S3Options) -> SplitResult:
