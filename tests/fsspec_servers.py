@@ -5,15 +5,11 @@ user that it runs as, by keys in a file of ours. (Not `nobody`: systemd says tha
 """
 
 import getpass
-import os
-import pwd
 import shutil
 import subprocess
-import tempfile
 import uuid
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha1
 from pathlib import Path
@@ -22,8 +18,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.children import account, free_port, give_away, running, temporary_folder
 from tests.needs import need, server_program
-from tests.s3_servers import free_port, running
 
 PASSWORD = "correct horse"
 
@@ -72,8 +68,8 @@ class FsspecServer:
 @pytest.fixture(scope="session")
 def sshd() -> Iterator[FsspecServer]:
     need("sshd")
-    with _folder() as folder:
-        root, port = folder / "root", free_port()
+    with temporary_folder("drive-fsspec-") as folder:
+        root, port, daemon = folder / "root", free_port(), account("daemon")
         root.mkdir()
         for name in ("host", "user", "secret"):
             subprocess.run(
@@ -94,15 +90,15 @@ def sshd() -> Iterator[FsspecServer]:
             MaxStartups 100
             Subsystem sftp internal-sftp -u 0077
             ForceCommand internal-sftp -u 0077\n""")
-        _give_away(folder)
+        give_away(folder, daemon)
         command = [server_program("sshd"), "-D", "-e", "-f", str(folder / "sshd.conf")]
         assert command[0] is not None
         login = {
-            "username": _user(),
+            "username": "daemon" if daemon else getpass.getuser(),
             "client_keys": str(folder / "user"),
             "known_hosts": str(folder / "known"),
         }
-        with running(command, port, folder / "log", **_as_user()):
+        with running(command, port, folder / "log", daemon):
             yield FsspecServer(
                 f"sftp://127.0.0.1:{port}{root}/",
                 root,
@@ -114,8 +110,9 @@ def sshd() -> Iterator[FsspecServer]:
 @pytest.fixture(scope="session")
 def apache() -> Iterator[FsspecServer]:
     need("apache2")
-    with _folder() as folder:
-        root, port, program = folder / "root", free_port(), server_program("apache2")
+    with temporary_folder("drive-fsspec-") as folder:
+        root, port, daemon = folder / "root", free_port(), account("daemon")
+        program = server_program("apache2")
         assert program is not None
         root.mkdir()
         (folder / "users").write_text(
@@ -139,35 +136,8 @@ def apache() -> Iterator[FsspecServer]:
                 AuthUserFile {folder}/users
                 Require valid-user
             </Location>\n""")
-        _give_away(folder)
+        give_away(folder, daemon)
         command = [program, "-D", "FOREGROUND", "-f", str(folder / "apache.conf")]
         login = {"username": "drive", "password": PASSWORD}
-        with running(command, port, folder / "output", **_as_user()):
+        with running(command, port, folder / "output", daemon):
             yield FsspecServer(f"webdav://127.0.0.1:{port}/", root, login, login | {"password": "secret"})
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Not below pytest's own folder, into which no other user gets."""
-    folder = Path(tempfile.mkdtemp(prefix="drive-fsspec-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _give_away(folder: Path) -> None:
-    if os.geteuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            shutil.chown(path, _user())
-
-
-def _user() -> str:
-    return "daemon" if os.geteuid() == 0 else getpass.getuser()
-
-
-def _as_user() -> dict[str, Any]:
-    if os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam("daemon")
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

@@ -9,24 +9,21 @@ import grp
 import json
 import os
 import pwd
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 
+from tests.children import account, free_port, give_away, running, temporary_folder
 from tests.needs import need, server_program
-from tests.servers import ROOT, wait_for
+from tests.servers import ROOT
 
 USERNAME, PASSWORD = "drive", "correct horse"
 PASSWORD_HASH = (
@@ -64,14 +61,13 @@ class FtpServer:
 @pytest.fixture(scope="session")
 def certificates() -> Iterator[Path]:
     """A folder: `ca.pem`, by it `server.pem` for 127.0.0.1 with its key, and `stranger.pem` of another."""
-    with _folder() as folder:
+    with temporary_folder("drive-ftp-") as folder:
         authority = trustme.CA()
         certificate = authority.issue_cert("127.0.0.1")
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
         trustme.CA().cert_pem.write_to_path(str(folder / "stranger.pem"))
-        for path in folder.iterdir():
-            _give_away(path)
+        give_away(folder, account("nobody"))
         yield folder
 
 
@@ -97,8 +93,8 @@ def pyftpdlib_tls(certificates: Path) -> Iterator[FtpServer]:
 @pytest.fixture(scope="session")
 def vsftpd(certificates: Path) -> Iterator[FtpServer]:
     need("vsftpd")
-    with _folder() as folder:
-        root, port = _root(folder), _free_port()
+    with temporary_folder("drive-ftp-") as folder:
+        root, port, nobody = _root(folder), free_port(), account("nobody")
         (folder / "passwords").write_text(f"{PASSWORD}\n")
         settings = {
             "listen": "YES",
@@ -131,17 +127,18 @@ def vsftpd(certificates: Path) -> Iterator[FtpServer]:
         }
         config = folder / "vsftpd.conf"
         config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        _give_away(folder, folder / "passwords", config)
-        with _running([server_program("vsftpd"), config], folder, port) as process:
+        give_away(folder, nobody)
+        command = [server_program("vsftpd"), config]
+        with running(command, port, folder / "output", nobody, _greets) as process:
             yield FtpServer(root, port, certificates / "ca.pem", "anonymous", process)
 
 
 @pytest.fixture(scope="session")
 def proftpd(certificates: Path) -> Iterator[FtpServer]:
     need("proftpd")
-    with _folder() as folder:
-        root, port, user = _root(folder), _free_port(), _user()
-        uid, gid = user.get("user", os.getuid()), user.get("group", os.getgid())
+    with temporary_folder("drive-ftp-") as folder:
+        root, port, nobody = _root(folder), free_port(), account("nobody")
+        uid, gid = nobody.get("user", os.getuid()), nobody.get("group", os.getgid())
         (folder / "users").write_text(f"{USERNAME}:{PASSWORD_HASH}:{uid}:{gid}::{root}:/bin/false\n")
         (folder / "groups").write_text(f"{USERNAME}:x:{gid}:\n")
         config = folder / "proftpd.conf"
@@ -175,16 +172,15 @@ def proftpd(certificates: Path) -> Iterator[FtpServer]:
             TLSECCertificateKeyFile {certificates}/server.pem\n""")
         for name in ("users", "groups"):
             (folder / name).chmod(0o600)
-        _give_away(folder, folder / "users", folder / "groups", config)
-        with _running(
-            [server_program("proftpd"), "--nodaemon", "--quiet", "--config", config], folder, port
-        ) as process:
+        give_away(folder, nobody)
+        command = [server_program("proftpd"), "--nodaemon", "--quiet", "--config", config]
+        with running(command, port, folder / "output", nobody, _greets) as process:
             yield FtpServer(root, port, certificates / "ca.pem", process=process)
 
 
 @contextmanager
 def _pyftpdlib(certificates: Path | None) -> Iterator[FtpServer]:
-    with _folder() as folder:
+    with temporary_folder("drive-ftp-") as folder:
         options = {"root": str(_root(folder)), "username": USERNAME, "password": PASSWORD}
         if certificates:
             options["certificate"] = str(certificates / "server.pem")
@@ -199,25 +195,7 @@ def _pyftpdlib(certificates: Path | None) -> Iterator[FtpServer]:
                 process.kill()
 
 
-@contextmanager
-def _running(command: list[object], folder: Path, port: int) -> Iterator[int]:
-    """The server with a process for each connection: all are over afterwards."""
-    output = folder / "output"
-    with output.open("wb") as stream:
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=stream, stderr=stream, start_new_session=True, **_user()
-        )
-    try:
-        wait_for(lambda: _answers(port) or process.poll() is not None, "an FTP server")
-        assert process.poll() is None, output.read_text(errors="replace")
-        yield process.pid
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _answers(port: int) -> bool:
+def _greets(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), 5) as connection:
             return connection.recv(3) == b"220"
@@ -225,39 +203,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Not below pytest's own folder, into which no other user gets."""
-    folder = Path(tempfile.mkdtemp(prefix="drive-ftp-"))
-    try:
-        _give_away(folder)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _root(folder: Path) -> Path:
     root = folder / "root"
     root.mkdir()
-    _give_away(root)
     return root
-
-
-def _give_away(*paths: Path) -> None:
-    if user := _user():
-        for path in paths:
-            shutil.chown(path, user["user"], user["group"])
-
-
-def _user() -> Mapping[str, Any]:
-    """As whom servers run: nobody, if we are root; else ourselves."""
-    if os.geteuid() != 0:
-        return {}
-    entry = pwd.getpwnam("nobody")
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}

@@ -5,7 +5,6 @@ session. As root it runs as another user, since PostgreSQL refuses root.
 """
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -13,14 +12,14 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
+from tests.children import account, give_away
 from tests.needs import need, postgres_program
 
 START_SECONDS = 30
@@ -76,10 +75,9 @@ def _server() -> Iterator[str]:
     if len(f"{folder}/.s.PGSQL.5432") > SOCKET_PATH_LIMIT:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="drive-pg-", dir="/tmp"))
-    user = _user()
+    user = account("postgres", "nobody")
     try:
-        if user:
-            shutil.chown(folder, user["user"], user["group"])
+        give_away(folder, user)
         data, log = folder / "data", folder / "log"
         initdb = [
             postgres_program("initdb"),
@@ -116,17 +114,6 @@ def _server() -> Iterator[str]:
             _stop(server)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _user() -> dict[str, Any]:
-    """As whom the server runs: nobody else, unless we are root."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "nobody"):
-        with suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    pytest.fail("PostgreSQL refuses root, and there is no other user")
 
 
 def _wait(url: URL, server: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,16 +4,12 @@ docs/testing-s3.md says how to name a server of your own.
 """
 
 import os
-import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -24,9 +20,9 @@ from simpledrive.storage import sigv4
 from simpledrive.storage.base import MARKER
 from simpledrive.storage.registry import build
 from simpledrive.storage.s3.options import S3Options
+from tests.children import free_port, running
 from tests.faulty_proxy import FaultyProxy
 from tests.needs import need, program
-from tests.servers import wait_for
 from tests.strict_s3 import StrictS3
 
 PATIENCE = 30
@@ -92,36 +88,6 @@ OWN = {
     for option in S3Options.model_fields
     if f"TEST_S3_{option.upper()}" in os.environ
 }
-
-
-def free_port() -> int:
-    """One that was free a moment ago: these servers do not say which they took."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(command: list[str], port: int, log: Path, **more: Any) -> Iterator[None]:
-    """The command, once it listens, until the end of the block."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **more)
-    try:
-        wait_for(lambda: _listens(port) or process.poll() is not None, f"{command[0]} to listen")
-        assert process.poll() is None, log.read_text()
-        yield
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="session")

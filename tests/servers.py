@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 import requests
 
 from tests.apps import TOKEN, UNLIMITED
+from tests.children import PATIENCE, wait_for
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30
 INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
 
 
@@ -110,14 +109,6 @@ def memory(pids: list[int]) -> int:
         with suppress(FileNotFoundError, ProcessLookupError):
             pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def wait_for(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Returns as soon as the condition holds; fails when it never does."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {patience} s for {what}"
-        time.sleep(0.01)
 
 
 @pytest.fixture
