@@ -114,6 +114,7 @@ def configs(request: pytest.FixtureRequest) -> tuple[Config, Config]:
 def place(configs: tuple[Config, Config], monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr(sql, "ATTEMPTS", 3)  # how long a dead server is waited for is not what is tested
     monkeypatch.setattr(s3_client, "PAUSES", (0.01,) * 4)
+    monkeypatch.setattr(s3_storage, "AT_THE_SAME_MOMENT", 0)
     for paging in (s3_storage, chunks):
         monkeypatch.setattr(paging, "PAGE", 50)  # so that there are several in a test
     again = partial(build, "tried", configs[0])

@@ -19,6 +19,7 @@ import requests
 from simpledrive.storage import sigv4
 from simpledrive.storage.base import MARKER
 from simpledrive.storage.registry import build
+from simpledrive.storage.s3 import storage
 from simpledrive.storage.s3.options import S3Options
 from tests.children import free_port, running
 from tests.faulty_proxy import FaultyProxy
@@ -115,8 +116,9 @@ def moto_s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def strict_s3() -> Iterator[StrictS3]:
-    """Our own server, which takes nothing amiss; fresh and empty."""
+def strict_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictS3]:
+    """Our own server, which takes nothing amiss; fresh and empty, and alone with who marks it."""
+    monkeypatch.setattr(storage, "AT_THE_SAME_MOMENT", 0)
     with StrictS3() as server:
         yield server
 

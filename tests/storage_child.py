@@ -14,7 +14,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from simpledrive.storage.base import Storage, new_key
+from simpledrive.errors import StorageRefused
+from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.registry import build
 from simpledrive.streams.source import BLOCK, Source, drain
 from tests.sources import Gate, content, endless_source, source_of
@@ -84,6 +85,18 @@ def first(storage: Storage, line: Connection) -> None:
     line.recv()
     storage.put(key, source)
     line.send(key)
+
+
+def mark(storage: Storage, line: Connection, whose: bytes) -> None:
+    """Puts the marker as soon as it is told to, and says whether it could."""
+    line.send("ready")
+    line.recv()
+    try:
+        storage.put(MARKER, source_of(whose))
+    except StorageRefused:
+        line.send(False)
+    else:
+        line.send(True)
 
 
 def memory(storage: Storage, line: Connection, size: int) -> None:

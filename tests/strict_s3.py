@@ -61,7 +61,7 @@ class StrictS3:
     `clock` is how far its clock is ahead; `next` holds what it answers instead of the next requests, one
     each; `seen` is every request that it got, in order; `loses` is how many bytes at the end of each object
     it forgets though it acknowledges them; `page` is the most that it lists at once; `conditions` is whether
-    it knows `If-None-Match: *`.
+    it knows `If-None-Match: *`: None ignores it, False refuses it.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class StrictS3:
     ) -> None:
         self.bucket, self.virtual, self.below = bucket, virtual, below
         self.account = account or Account("strictaccess", "strict-secret-key", "eu-test-1")
-        self.clock, self.page, self.loses, self.conditions = timedelta(), 1000, 0, False
+        self.clock, self.page, self.loses = timedelta(), 1000, 0
+        self.conditions: bool | None = False
         self.next: deque[Callable[[Asked], Refused | Canned | None]] = deque()
         self.seen: list[Asked] = []
         self.objects: dict[str, Object] = {}
@@ -174,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         needs_length = asked.method in ("PUT", "POST")
         if "transfer-encoding" in headers or (needs_length and "content-length" not in headers):
             why = Refused(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        elif {"if-none-match", "if-match"} & headers.keys() and not self.server.strict.conditions:
+        elif {"if-none-match", "if-match"} & headers.keys() and self.server.strict.conditions is False:
             why = Refused(
                 501, "NotImplemented", "A header you provided implies functionality that is not here."
             )
@@ -249,7 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.method == "PUT":
             body.headers, body.kept = _kept(asked), True
             with self.server.strict.lock:
-                if asked.headers.get("if-none-match") == "*" and key in self.server.strict.objects:
+                condition = asked.headers.get("if-none-match") if self.server.strict.conditions else None
+                if condition == "*" and key in self.server.strict.objects:
                     body.kept = False
                     raise Refused(412, "PreconditionFailed", "A precondition you specified did not hold.")
                 self.server.strict.objects[key] = body

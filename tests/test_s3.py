@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,7 +33,8 @@ from simpledrive.storage.s3.answers import MOST_MARKS, Unreadable
 from simpledrive.storage.s3.client import LONGEST_ANSWER, Client, Request
 from simpledrive.storage.s3.options import S3Options, bucket_of
 from simpledrive.streams.source import BLOCK, Source
-from tests.contract import LONG_AGO, is_there, put, tomorrow
+from tests.children import PATIENCE
+from tests.contract import LONG_AGO, in_threads, is_there, put, tomorrow
 from tests.sources import content, read_whole, source_of
 from tests.strict_s3 import Canned, StrictS3
 from tests.strict_signature import Account, Asked, Refused
@@ -216,7 +218,7 @@ def test_a_key_that_may_be_in_use_is_asked_for_first(
     other.put(new_key(source_of(b"new").sha256), source_of(b"new"))
     assert [asked.method for asked in strict_s3.seen] == [
         "PUT",
-        *["HEAD", "PUT", "HEAD", "PUT"],
+        *["HEAD", "PUT", "HEAD", "PUT", "GET"],
         "HEAD",
         "HEAD",
         "HEAD",
@@ -825,6 +827,38 @@ def test_of_two_drives_that_put_their_markers_at_once_one_is_refused(
     assert read_whole(one.open(MARKER)) == b"other's"
 
 
+@pytest.mark.parametrize("conditions", [False, None], ids=["refused", "ignored"])
+def test_without_conditions_the_later_of_two_markers_counts(
+    make_storage: Callable[..., Storage],
+    strict_s3: StrictS3,
+    monkeypatch: pytest.MonkeyPatch,
+    conditions: bool | None,
+) -> None:
+    """Both have looked, and found none, before one of them is put."""
+    strict_s3.conditions = conditions
+    looked, stored = threading.Barrier(2), threading.Barrier(2)
+    monkeypatch.setattr(storing, "sleep", lambda seconds: stored.wait(PATIENCE))
+
+    def put_marker(data: bytes) -> bytes | None:
+        storage = make_storage()
+        found = storage._client.holds  # type: ignore[attr-defined]
+
+        def look(operation: str, path: str) -> bool:
+            there: bool = found(operation, path)
+            looked.wait(PATIENCE)
+            return there
+
+        monkeypatch.setattr(storage._client, "holds", look)  # type: ignore[attr-defined]
+        try:
+            storage.put(MARKER, source_of(data))
+        except StorageRefused:
+            return None
+        return data
+
+    winners = [data for data in in_threads(put_marker, [b"mine", b"other's"]) if data is not None]
+    assert winners == [read_whole(make_storage().open(MARKER))]
+
+
 @pytest.mark.parametrize("status", [400, 412, 501])
 def test_a_server_that_refuses_conditions_gets_the_marker_without(
     storage: Storage, strict_s3: StrictS3, status: int
@@ -835,6 +869,7 @@ def test_a_server_that_refuses_conditions_gets_the_marker_without(
     assert read_whole(storage.open(MARKER)) == b"mine"
     conditions = [asked.headers.get("if-none-match") for asked in strict_s3.seen if asked.method == "PUT"]
     assert conditions == ["*", None]
+    assert strict_s3.seen[-1].method == "GET"
 
 
 def test_a_marker_of_another_size_than_it_was_put_is_not_removed(

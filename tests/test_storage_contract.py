@@ -4,16 +4,20 @@ What needs several processes is here: one that is killed, several that begin at 
 measured from outside.
 """
 
+from contextlib import ExitStack
+
 import pytest
 
-from simpledrive.storage.base import Storage
+from simpledrive.storage.base import MARKER, Storage
 from tests import storage_child
 from tests.contract import LONG_AGO, MIB, Place, StorageContract, is_there, read_whole, tomorrow
 from tests.needs import need
-from tests.places import PLACES_IN_PARTS, Config
+from tests.places import PLACES, PLACES_IN_PARTS, Config
 from tests.sources import content
 from tests.storage_child import child
 
+SAFE_FOR_PROCESSES = [name for name in PLACES if not name.startswith("s3")]
+"""Whether of a bucket's depends on the server and on a moment: test_s3.py tells when."""
 MEMORY_LIMIT = 24 * MIB
 SIZES = [pytest.param(80 * MIB, id="80 MiB"), pytest.param(1024 * MIB, id="1 GiB", marks=pytest.mark.soak)]
 """More than what is stored whole by default, of which a multiple of the limit would be kept in memory."""
@@ -47,6 +51,22 @@ class TestStorage(StorageContract):
         assert list(place.storage.keys()) == sorted(keys)
         for key in keys:
             assert read_whole(place.storage.open(key)) == content(5)
+
+    @pytest.mark.parametrize("configs", SAFE_FOR_PROCESSES, indirect=True)
+    def test_of_processes_that_mark_a_place_one_wins(
+        self, place: Place, configs: tuple[Config, Config]
+    ) -> None:
+        drives = [b"one\n", b"two\n", b"three\n"]
+        with ExitStack() as stack:
+            processes = [
+                stack.enter_context(child(storage_child.mark, configs[0], drive)) for drive in drives
+            ]
+            assert [process.answer() for process in processes] == ["ready"] * 3
+            for process in processes:
+                process.tell("go")
+            won = [process.answer() for process in processes]
+        assert read_whole(place.storage.open(MARKER)) == drives[won.index(True)]
+        assert won.count(True) == 1
 
     @pytest.mark.parametrize("size", SIZES)
     def test_a_large_object_takes_a_few_mib_of_memory(

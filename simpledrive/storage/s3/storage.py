@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from http import HTTPStatus
+from time import sleep
 
 from simpledrive.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from simpledrive.storage.base import KEY, MARKER, Storage
@@ -19,11 +20,13 @@ from simpledrive.storage.s3.content import Tallied
 from simpledrive.storage.s3.faults import NoSuchUpload
 from simpledrive.storage.s3.options import S3Options, bucket_of
 from simpledrive.storage.taken import Taken
-from simpledrive.streams.source import Reader, Source
+from simpledrive.streams.source import Reader, Source, first_bytes
 
 PAGE = 1000
 MOST_IDLE_PAGES = 100
 """Pages of a list that may come one after another without getting further. Some servers send a few."""
+AT_THE_SAME_MOMENT = 1.0
+"""Seconds within which of two drives both have looked for a marker, found none, and put theirs."""
 CONDITION_REFUSED = frozenset(
     {HTTPStatus.PRECONDITION_FAILED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.BAD_REQUEST}
 )
@@ -120,20 +123,31 @@ class S3Storage(Storage):
         return self._client.ask(request, lambda answer: answer.headers.get("ETag")) == content.etag
 
     def _store_first(self, path: str, source: Source) -> bool:
-        """The same for what another drive may be storing at this moment: who comes second is refused.
+        """The same for what another drive may be storing at this moment: of the two one is refused.
 
-        By a server that knows the condition. One that ignores it cannot help; and one that does not know it
-        says so, in one way or another: then what it holds is asked of it as before any other put.
+        A server that knows the condition sees to it, and refuses when it is asked a second time. One that
+        ignores it, or refuses it as such, lets the later put replace the earlier: so it is looked at again
+        when both are over.
         """
         content = Tallied(source)
         headers = {**self._options.new_object_headers, "If-None-Match": "*"}
         request = Request("put", "PUT", path, headers=headers, content=content, fine=CONDITION_REFUSED)
-        status, etag = self._client.ask(request, lambda answer: (answer.status, answer.headers.get("ETag")))
-        if status not in CONDITION_REFUSED:
-            return etag == content.etag
-        if self._client.holds("put", path):
+        answer = self._client.ask(request, lambda answer: answer)
+        if answer.status not in CONDITION_REFUSED:
+            proven = answer.headers.get("ETag") == content.etag
+            if self._client.ask(request, lambda answer: answer.status) == HTTPStatus.PRECONDITION_FAILED:
+                return proven
+        elif self._client.holds("put", path):
             raise StorageRefused(self.name, "put", "the key is in use")
-        return self._store(path, source)
+        else:
+            proven = self._store(path, source)
+        if not proven:
+            self._check_size(MARKER, source.size)
+        sleep(AT_THE_SAME_MOMENT)
+        there = first_bytes(self.open(MARKER), source.size + 1)
+        if there != first_bytes(source.open(), source.size):
+            raise StorageRefused(self.name, "put", "the key is in use")
+        return True
 
     def _check_size(self, key: str, size: int) -> None:
         """Raises if what the server acknowledged is not there in full, and removes what is.
