@@ -1,4 +1,4 @@
-"""The built wheel is the whole drive: it carries its pages, static files and migrations, and serves."""
+"""The built wheel is the whole drive: with its pages, static files, migrations and extras it serves."""
 
 import subprocess
 import sys
@@ -17,8 +17,12 @@ def test_an_installed_wheel_serves(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
+    [metadata] = installed.glob("*.dist-info/METADATA")
+    assert "Provides-Extra: fsspec\n" in metadata.read_text()
 
-    server = Server(tmp_path, PYTHONPATH=installed)
+    nas = {"KIND": "fsspec", "URL": f"file://{tmp_path}/nas"}
+    extra = {f"SIMPLEDRIVE_BACKENDS__NAS__{option}": value for option, value in nas.items()}
+    server = Server(tmp_path, PYTHONPATH=installed, **extra)
     server.root, server.app = tmp_path, "simpledrive:create_app()"
     server.conf = installed / "simpledrive" / "gunicorn.conf.py"
     try:
@@ -28,5 +32,9 @@ def test_an_installed_wheel_serves(tmp_path: Path) -> None:
         stylesheet = page.text.partition('rel="stylesheet" href="')[2].partition('"')[0]
         assert requests.get(server.url + stylesheet, timeout=10).ok
         assert requests.get(f"{server.url}/v1/blobs", headers=BEARER, timeout=10).json()["items"] == []
+        blob = f"{server.url}/v1/content/a"
+        stored = requests.put(f"{blob}?storage_backend=nas", data=b"abc", headers=BEARER, timeout=10)
+        assert stored.json()["storage_backend"] == "nas"
+        assert requests.get(blob, headers=BEARER, timeout=10).content == b"abc"
     finally:
         server.stop()
