@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import ColumnElement, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.models import Blob, BlobHistory, Replica, WantedCopy, now
@@ -53,6 +53,14 @@ class Mirrors:
     def needs(self, session: Session, sha256: str, backend: str) -> bool:
         """Whether a record has these bytes at home there, or at a home that is mirrored there."""
         return is_named(session, sha256, backend, *self.mirrored_at(backend))
+
+    def idle(self, backend: str) -> list[ColumnElement[bool]]:
+        """What holds of a replica there that nothing needs: the opposite of `needs`, to look for many."""
+        homes = [backend, *self.mirrored_at(backend)]
+        return [
+            ~exists().where(table.sha256 == Replica.sha256, table.storage_backend.in_(homes))
+            for table in (Blob, BlobHistory)
+        ]
 
     def want(self, session: Session, sha256: str, home: str) -> None:
         """This backend is a home of these bytes now, whose replicas the caller has locked if it has mirrors.

@@ -141,5 +141,6 @@ def recount(session: Session, backend: str) -> Counts | None:
     session.execute(select(DriveRow.uuid).with_for_update()).all()
     counts = missed(session).get(backend)
     if counts is not None:
-        count(session, backend, replicas=counts.replicas, size=counts.bytes, blobs=counts.blobs)
+        replicas, size, blobs, waiting = counts
+        count(session, backend, replicas=replicas, size=size, blobs=blobs, waiting=waiting)
     return counts

@@ -93,8 +93,10 @@ def verify(
 
 
 def fsck(parts: Parts, *backends: str, fix: bool = False) -> list[Finding]:
+    """What the command finds."""
     names = backends or tuple(parts.backends)
-    return [found for name in names for found in parts.fsck.findings(name, Looked(), fix=fix)]
+    found = [one for name in names for one in parts.fsck.findings(name, Looked(), fix=fix)]
+    return found if backends else [*found, *parts.fsck.accounts(fix=fix)]
 
 
 def keys_of(verdicts: Iterable[Verdict], *states: str) -> set[str]:

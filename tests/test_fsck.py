@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -10,13 +11,16 @@ from flask.testing import FlaskCliRunner
 from sqlalchemy import delete, event, insert, update
 
 from simpledrive.errors import StorageUnavailable
+from simpledrive.integrity.accounts import CHECKS
 from simpledrive.integrity.findings import Finding
-from simpledrive.models import BackendUsage, Replica
+from simpledrive.keys import NewKey, rights_of
+from simpledrive.models import ApiKey, BackendUsage, Replica
 from simpledrive.parts import Parts
-from simpledrive.rights import SERVER
+from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import MARKER, new_key
 from tests.damage import alter, as_it_is, fsck, remove, replica_of, truncate, verify
-from tests.drives import check, fetch, keep, objects, put_orphan, replace, replicas
+from tests.drives import check, digest_of, fetch, impatient, keep, objects, put_orphan, replace, replicas
+from tests.mirrored import catch_up, waiting
 from tests.moves import move
 from tests.sources import content, source_of
 
@@ -127,6 +131,65 @@ def test_copies_that_nothing_needs_are_retired(any_parts: Parts) -> None:
     check(any_parts)
 
 
+def test_what_a_mirror_needs_and_what_a_sweep_will_look_at_is_not_unneeded(any_mirrored: Parts) -> None:
+    for id in ("stays", "goes"):
+        keep(any_mirrored, id, id.encode())
+    assert fsck(any_mirrored) == [], "what waits is the mirror's lag"
+    catch_up(any_mirrored)
+    any_mirrored.drive.delete(SERVER, "goes", permanent=True)
+    assert fsck(any_mirrored) == []
+    while impatient(any_mirrored).sweep().replicas:
+        pass
+    assert len(replicas(any_mirrored)) == 2
+    assert fsck(any_mirrored) == []
+
+
+def test_what_a_mirror_lacks_and_nobody_is_about_to_copy_is_wanted(any_mirrored: Parts) -> None:
+    for seed in range(3):
+        keep(any_mirrored, f"{seed}", content(100, seed))
+    any_mirrored.drive.delete(SERVER, "2")
+    keep(any_mirrored, "not mirrored", b"elsewhere", "database")
+    catch_up(any_mirrored)
+    lost = {digest_of(content(100, seed)) for seed in (1, 2)}
+    forget = delete(Replica).where(Replica.storage_backend == "archive", Replica.sha256.in_(lost))
+    any_mirrored.database.write(lambda session: session.execute(forget))
+    found = [one for one in fsck(any_mirrored) if one.kind == "unmirrored"]
+    assert {(one.backend, one.what) for one in found} == {("archive", sha256) for sha256 in lost}
+    assert waiting(any_mirrored) == []
+    fixed = [one for one in fsck(any_mirrored, fix=True) if one.kind == "unmirrored"]
+    assert len(fixed) == 2
+    assert all(one.fixed for one in fixed)
+    catch_up(any_mirrored)
+    assert fsck(any_mirrored) == []
+    check(any_mirrored)
+
+
+def test_looking_for_what_is_unneeded_costs_the_same_for_many_as_for_few(mirrored: Parts) -> None:
+    asked: list[str] = []
+    event.listen(
+        mirrored.database.engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, *_: asked.append(statement),
+    )
+
+    def cost() -> int:
+        asked.clear()
+        assert [
+            found
+            for check in CHECKS
+            for found in check(mirrored.database, mirrored.mirrors, "archive", False)
+        ] == []
+        return len(asked)
+
+    keep(mirrored, "few", b"few")
+    catch_up(mirrored)
+    few = cost()
+    for seed in range(30):
+        keep(mirrored, f"{seed}", content(10, seed))
+    catch_up(mirrored)
+    assert cost() == few
+
+
 @pytest.fixture
 def no_foreign_keys(parts: Parts) -> Iterator[None]:
     """As whoever repairs a SQLite file by hand has them."""
@@ -152,16 +215,59 @@ def test_blobs_and_versions_without_a_copy_are_told(parts: Parts, no_foreign_key
 def test_counters_are_counted_anew_also_while_others_write(any_parts: Parts) -> None:
     for seed in range(3):
         keep(any_parts, f"{seed}", content(100, seed))
-    wrong = {"storage_backend": "local", "shard": 99, "replicas": 2, "bytes": -50, "blobs": 7}
+    wrong = {"storage_backend": "local", "shard": 99, "replicas": 2, "bytes": -50, "blobs": 7, "waiting": 3}
     any_parts.database.write(lambda session: session.execute(insert(BackendUsage).values(wrong)))
     (found,) = fsck(any_parts)
     assert (found.kind, found.backend) == ("counter", "local")
-    assert found.why == "They are off by +2 replicas, -50 bytes, +7 blobs."
+    assert found.why == "They are off by +2 replicas, -50 bytes, +7 blobs, +3 waiting."
     (fixed,) = fsck(any_parts, fix=True)
     assert fixed.fixed
     keep(any_parts, "later", b"bytes")
     assert fsck(any_parts, fix=True) == []
     check(any_parts)
+
+
+def test_what_keys_are_charged_is_counted_anew_also_while_they_store(any_parts: Parts) -> None:
+    keys = {
+        name: any_parts.keys.issue(SERVER, NewKey(name, quota_bytes=quota))[0]
+        for name, quota in (("short", 10_000), ("much", 10_000), ("right", 10_000), ("without", None))
+    }
+    for name, key in keys.items():
+        keep(any_parts, name, name.encode() * 10, caller=rights_of(key))
+        replace_as(any_parts, name, rights_of(key))
+    for name, by in (("short", -7), ("much", 5), ("without", 9)):
+        wrong = update(ApiKey).where(ApiKey.id == keys[name].id).values(used_bytes=ApiKey.used_bytes + by)
+        any_parts.database.write(lambda session, wrong=wrong: session.execute(wrong))
+    found = {one.what: one.why for one in fsck(any_parts)}
+    assert found == {
+        f"key {keys['short'].id}": "It is charged 7 bytes too little.",
+        f"key {keys['much'].id}": "It is charged 5 bytes too much.",
+    }
+    assert fsck(any_parts, "local") == [], "a key's account is at no backend"
+    with ThreadPoolExecutor(2) as pool:
+        storing = pool.submit(store_some, any_parts, rights_of(keys["short"]))
+        fixed = pool.submit(fsck, any_parts, fix=True).result()
+        storing.result()
+    assert {(one.kind, one.backend, one.fixed) for one in fixed} == {("quota", "", True)}
+    assert fsck(any_parts) == []
+    check(any_parts)
+
+
+def replace_as(parts: Parts, id: str, caller: Caller) -> None:
+    keep(parts, id, b"replaced", replaces=lambda current: current is not None, caller=caller)
+
+
+def store_some(parts: Parts, caller: Caller) -> None:
+    for seed in range(20):
+        keep(parts, f"of {caller.name} {seed}", content(10, seed), caller=caller)
+
+
+def test_an_account_without_a_backend_is_told_as_a_line(parts: Parts, cli: FlaskCliRunner) -> None:
+    key, _ = parts.keys.issue(SERVER, NewKey("limited", quota_bytes=100))
+    parts.database.write(lambda session: session.execute(update(ApiKey).values(used_bytes=3)))
+    result = cli.invoke(args=[*FSCK, "--fix"])
+    assert result.exit_code == 0
+    assert result.output.splitlines()[0] == f"quota: key {key.id}: It is charged 3 bytes too much. Fixed."
 
 
 # --- When nothing is known

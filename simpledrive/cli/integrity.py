@@ -102,18 +102,17 @@ def _verify(
 def fsck(backend: str | None, fix: bool, as_json: bool) -> None:
     """Compare records, objects and counters of BACKEND, or of all, without reading bytes.
 
-    Without --fix nothing is changed.
+    Of all, what keys with a quota are charged is compared, too. Without --fix nothing is changed.
 
     Exit code 0: clean, or all was fixed; 1: something was found; 2: some could not be looked at, or nothing;
     130: interrupted.
     """
     looked, found, left = Looked(), Counter[str](), Counter[str]()
     with _said("nothing is half fixed"):
-        for name in _chosen(backend):
-            for finding in parts().fsck.findings(name, looked, fix=fix):
-                click.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
-                found[finding.kind] += 1
-                left[finding.kind] += not finding.fixed
+        for finding in _findings(backend, looked, fix):
+            click.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
+            found[finding.kind] += 1
+            left[finding.kind] += not finding.fixed
     summary = {
         "copies": looked.replicas,
         "objects": looked.objects,
@@ -122,6 +121,13 @@ def fsck(backend: str | None, fix: bool, as_json: bool) -> None:
     }
     click.echo(json.dumps({"checked": summary}) if as_json else _summary(looked, found, left.total()))
     _leave(failed=left["unread"], found=left.total())
+
+
+def _findings(backend: str | None, looked: Looked, fix: bool) -> Iterator[Finding]:
+    for name in _chosen(backend):
+        yield from parts().fsck.findings(name, looked, fix=fix)
+    if backend is None:
+        yield from parts().fsck.accounts(fix=fix)
 
 
 def _chosen(backend: str | None) -> list[str]:
@@ -134,10 +140,8 @@ def _chosen(backend: str | None) -> list[str]:
 
 
 def _line(finding: Finding) -> str:
-    what = f"{finding.what}: " if finding.what else ""
-    return printable(
-        f"{finding.backend}: {finding.kind}: {what}{finding.why}{' Fixed.' if finding.fixed else ''}"
-    )
+    said = (finding.backend, finding.kind, finding.what, finding.why)
+    return printable(f"{': '.join(filter(None, said))}{' Fixed.' if finding.fixed else ''}")
 
 
 def _summary(looked: Looked, found: Counter[str], left: int) -> str:

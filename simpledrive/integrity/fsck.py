@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from simpledrive.backends import Backends
 from simpledrive.errors import StorageError
-from simpledrive.integrity.accounts import CHECKS
+from simpledrive.integrity.accounts import CHECKS, mischarged
 from simpledrive.integrity.comparing import Comparison
 from simpledrive.integrity.findings import Finding, Looked
 from simpledrive.integrity.repairing import Repairs
@@ -34,9 +34,9 @@ class Fsck:
         """What is found at a backend, also at one that is only recorded any more.
 
         Without `fix` nothing is changed. With it: what is missing or wrong is marked bad, and written again
-        from a good copy; strays are removed as by a sweep of orphans; copies that nothing needs are retired;
-        counters are counted anew. That the backend cannot be looked at is a finding, and nothing else is then
-        said of its bytes.
+        from a good copy; strays are removed as by a sweep of orphans; copies that nothing needs are retired,
+        and those that a mirror lacks are wanted; counters are counted anew. That the backend cannot be looked
+        at is a finding, and nothing else is then said of its bytes.
         """
         try:
             yield from self._comparison.findings(backend, looked, fix=fix)
@@ -46,3 +46,7 @@ class Fsck:
             yield Finding("unread", backend, "", f"{backend}: {error}")
         for check in CHECKS:
             yield from check(self._database, self._mirrors, backend, fix)
+
+    def accounts(self, *, fix: bool = False) -> Iterator[Finding]:
+        """What is wrong with the accounts of keys, whatever backends their blobs are at."""
+        yield from mischarged(self._database, fix)

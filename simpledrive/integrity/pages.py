@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, tuple_
+from sqlalchemy import CompoundSelect, Select, tuple_
 from sqlalchemy.orm import Session
 
 from simpledrive.sql import Database
@@ -22,11 +22,12 @@ def paged(database: Database, query: Select[T], *order: Any) -> Iterator[T]:
     Rows that come and go meanwhile may be among them or not.
     """
     page = query.order_by(*order).limit(PAGE)
-    while rows := database.read(partial(_all, page)):
-        yield from rows
-        last = tuple(getattr(rows[-1], column.key) for column in order)
+    while found := database.read(partial(rows, page)):
+        yield from found
+        last = tuple(getattr(found[-1], column.key) for column in order)
         page = query.where(tuple_(*order) > last).order_by(*order).limit(PAGE)
 
 
-def _all(query: Select[T], session: Session) -> list[T]:
+def rows(query: Select[T] | CompoundSelect[T], session: Session) -> list[T]:
+    """All that a query of one entity or column finds."""
     return list(session.scalars(query))
