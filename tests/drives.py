@@ -13,7 +13,7 @@ from simpledrive.models import ApiKey, BackendUsage, Blob, BlobHistory, Conditio
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.storage.base import new_key
-from simpledrive.storage.chunks import blob_data, blob_object
+from simpledrive.storage.chunks import blob_data
 from simpledrive.streams.staging import Incoming
 from simpledrive.upkeep import Upkeep
 from tests.sources import content, source_of
@@ -193,9 +193,6 @@ def _alter(parts: Parts, data: bytes, backend: str, change) -> None:
                 session.execute(update(blob_data).where(there).values(data=piece))
             else:
                 session.execute(blob_data.delete().where(there))
-        if len(changed) < len(data):
-            there = blob_object.c.storage_key == row.storage_key
-            session.execute(update(blob_object).where(there).values(size=len(changed)))
 
     parts.database.write(work)
 

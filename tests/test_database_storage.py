@@ -171,16 +171,28 @@ def test_a_put_finds_out_whether_a_broken_commit_happened(storage: DatabaseStora
     assert rows(storage) == (1, parts + 1)
 
 
-def test_a_part_that_is_gone_or_short_is_not_the_end(storage: DatabaseStorage) -> None:
-    for statement, kind in (
-        ("DELETE FROM blob_data WHERE part = 1", ObjectMissing),
-        ("UPDATE blob_data SET data = substr(data, 1, 9) WHERE part = 1", StorageUnavailable),
+def test_an_object_ends_where_a_part_is_gone_or_short(storage: DatabaseStorage) -> None:
+    """As a file that was cut short: whoever compares sizes or digests finds out."""
+    data = content(3 * PART)
+    for statement, left in (
+        ("DELETE FROM blob_data WHERE part = 1", 0),
+        ("UPDATE blob_data SET data = substr(data, 1, 9) WHERE part = 1", 9),
     ):
-        key = put(storage, content(3 * PART))
+        key = put(storage, data)
         storage._database.write(lambda session, statement=statement: session.execute(text(statement)))
-        with pytest.raises(kind):
-            read_whole(storage.open(key))
+        assert storage.size(key) == 2 * PART + left
+        assert read_whole(storage.open(key)) == data[: PART + left]
+        assert read_whole(storage.open(key, PART + 5, 2 * PART)) == data[PART + 5 : PART + left]
         storage.delete(key)
+
+
+def test_what_is_removed_while_it_is_read_is_missing_and_not_short(storage: DatabaseStorage) -> None:
+    key = put(storage, content(3 * PART))
+    reader = storage.open(key)
+    assert reader.read(PART) == content(3 * PART)[:PART]
+    storage.delete(key)
+    with pytest.raises(ObjectMissing):
+        reader.read(PART)
 
 
 def test_errors_of_the_database_become_storage_errors(storage: DatabaseStorage) -> None:

@@ -113,9 +113,16 @@ class Step:
         return (blob_object.c.storage_key == self._key) & (blob_object.c.created_at == stamp)
 
 
-def held(key: str) -> Select[int]:
-    """The size of a complete object; no row for any other key."""
+def stored(key: str) -> Select[int]:
+    """The size that a complete object was stored with; no row for any other key."""
     return select(blob_object.c.size).where(blob_object.c.storage_key == key, complete)
+
+
+def lengths(key: str) -> Select[int]:
+    """What the parts of a complete object hold, without reading it; no row for any other key."""
+    parts = select(func.coalesce(func.sum(func.length(blob_data.c.data)), 0))
+    there = parts.where(blob_data.c.storage_key == key).scalar_subquery()
+    return select(there).where(blob_object.c.storage_key == key, complete)
 
 
 def stretch(key: str, start: int, stop: int) -> Select[bytes]:

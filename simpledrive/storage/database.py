@@ -89,7 +89,8 @@ class DatabaseStorage(Storage):
         return _Range(partial(self._fetch, key), min(start, end), end)
 
     def size(self, key: str) -> int:
-        return self._held(key, "size")
+        """What its parts hold by now, not what it was stored with."""
+        return self._held(key, "size", chunks.lengths)
 
     def delete(self, key: str) -> None:
         self._remove("delete", key)
@@ -116,9 +117,9 @@ class DatabaseStorage(Storage):
             database.write(step.store, step.happened)
         return stored + sum(map(len, parts)), step.stamp
 
-    def _held(self, key: str, operation: str) -> int:
+    def _held(self, key: str, operation: str, size_of: Callable[[str], Select[int]] = chunks.stored) -> int:
         with self._at_work(operation) as database:
-            size = database.read(lambda session: session.scalar(chunks.held(key)))
+            size = database.read(lambda session: session.scalar(size_of(key)))
         if size is None:
             raise ObjectMissing(self.name, operation, "there is no such object")
         return size
@@ -126,11 +127,9 @@ class DatabaseStorage(Storage):
     def _fetch(self, key: str, start: int, stop: int) -> bytes:
         with self._at_work("read") as database:
             data = database.read(lambda session: session.scalar(chunks.stretch(key, start, stop)))
-        if data is None:
-            raise ObjectMissing(self.name, "read", f"part {start // PART} is gone")
-        if len(data) != stop - start:
-            raise StorageUnavailable(self.name, "read", f"part {start // PART} is shorter than it was")
-        return data
+        if data is None or len(data) < stop - start:
+            self._held(key, "read")  # parts go first when it is removed: then it is gone, and not cut short
+        return data or b""
 
     def _remove(self, operation: str, key: str, condition: ColumnElement[bool] | None = None) -> bool:
         """Removes an object for which the condition holds; returns whether there was one."""
@@ -178,7 +177,10 @@ class DatabaseStorage(Storage):
 
 
 class _Range:
-    """Reads bytes [at, stop), fetched a part at a time, in portions of any size."""
+    """Reads bytes [at, stop), fetched a part at a time, in portions of any size.
+
+    Where less of a part is there than was stored, the object ends.
+    """
 
     def __init__(self, fetch: Callable[[int, int], bytes], at: int, stop: int) -> None:
         self._fetch, self._at, self._stop = fetch, at, stop
@@ -191,6 +193,8 @@ class _Range:
         if not self._rest and size and self._at < self._stop:
             end = min(self._stop, (self._at // PART + 1) * PART)
             self._rest = memoryview(self._fetch(self._at, end))
+            if len(self._rest) < end - self._at:
+                self._stop = end
             self._at = end
         data, self._rest = self._rest[:size], self._rest[size:]
         return bytes(data)
