@@ -28,6 +28,7 @@ from simpledrive.mirrors import Mirrors
 from simpledrive.models import DriveRow, Replica
 from simpledrive.moving import MigrationJobs, Migrations, MigrationWork, Mover
 from simpledrive.moving.copying import Copies
+from simpledrive.moving.flow import Flow
 from simpledrive.orphans import Orphans
 from simpledrive.outages import Outages
 from simpledrive.placement import Placement, Rule
@@ -147,8 +148,9 @@ def build(settings: Settings, engine: Engine) -> Parts:
         settings.max_blob_bytes or None,
     )
     migration_work = MigrationWork(database, backends, replicas, copies)
-    migration_jobs = MigrationJobs(migration_work, backends)
-    catching_up = CatchingUp(database, replicas, copies, outages)
+    limit = Flow(settings.worker_bandwidth) if settings.worker_bandwidth else None
+    migration_jobs = MigrationJobs(migration_work, backends, limit)
+    catching_up = CatchingUp(database, replicas, copies, outages, limit)
     keys = Keys(
         database,
         settings.secret("api_token"),
@@ -157,7 +159,12 @@ def build(settings: Settings, engine: Engine) -> Parts:
         ANONYMOUS[settings.anonymous_access],
     )
     scrubber = Scrubber(
-        database, counters, verifier, _scrubbed(settings, storages), timedelta(days=settings.scrub_days)
+        database,
+        counters,
+        verifier,
+        _scrubbed(settings, storages),
+        timedelta(days=settings.scrub_days),
+        limit,
     )
     return Parts(
         settings=settings,

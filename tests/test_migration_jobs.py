@@ -241,6 +241,31 @@ def test_planned_anew_while_it_runs_it_goes_on_running(any_parts: Parts) -> None
     assert (state(any_parts, migration), states(any_parts, migration)) == ("ended", {"moved": 6})
 
 
+def test_a_worker_keeps_to_its_bandwidth_with_all_that_it_does(
+    make_mirrored: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 KB at 100 KB/s: moved and mirrored, read and read back each time; three copies are scrubbed."""
+    waited: list[float] = []
+    monkeypatch.setattr("simpledrive.moving.flow.Flow.wait", lambda _self, seconds: waited.append(seconds))
+    monkeypatch.setattr("simpledrive.moving.flow.time.monotonic", lambda: 0.0)
+    app = make_mirrored(worker_bandwidth="100KB", mirrors={"database": ["archive"]})
+    parts: Parts = app.extensions["simpledrive"]
+    keep(parts, "a", content(100_000))
+    asked_for(parts)
+    longest = {}
+    for job in parts.worker._jobs:
+        while job.work(GO_ON):
+            pass
+        longest[job.name] = max(waited, default=0.0)
+    assert longest == {
+        "planning migrations": 0.0,
+        "moving": pytest.approx(2.0),
+        "rolling back and finalizing": pytest.approx(2.0),
+        "mirroring": pytest.approx(4.0),
+        "scrubbing": pytest.approx(7.0),
+    }
+
+
 def test_what_is_rolled_back_twice_at_once_goes_back_once(any_parts: Parts) -> None:
     some(any_parts)
     migration = begin(any_parts)

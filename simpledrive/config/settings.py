@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     run_jobs: bool = Field(
         True, description="Long work in a process beside these; false where `flask drive worker` does it"
     )
+    worker_bandwidth: Bytes = Field(
+        ByteSize(0), description="Bytes a second that a worker reads, all its work together; 0 for no limit"
+    )
     trusted_proxies: Proxies = Field(
         "", description="Addresses or networks whose X-Forwarded-* headers count, with commas between"
     )

@@ -44,7 +44,7 @@ class Scrubber:
 
     What was read longest ago comes first. Each turn takes the time that is its share of `period`, in which
     everything is read once; for none, it does nothing. Any number of processes may do this work: they share
-    it.
+    it. Bytes pass through the flow `within`.
     """
 
     name = "scrub"
@@ -56,9 +56,11 @@ class Scrubber:
         verifier: Verifier,
         backends: Sequence[str],
         period: timedelta,
+        within: Flow | None = None,
     ) -> None:
         self._database, self._counters, self._verifier = database, counters, verifier
         self._backends, self._seconds = backends, period.total_seconds()
+        self._within = within
         self._unread: set[str] = set()
 
     def work(self, stop: threading.Event) -> bool:
@@ -84,7 +86,7 @@ class Scrubber:
             return False
         following = now() + AGAIN
         try:
-            if portion and self._read(backend, portion, Flow(rate, stop)):
+            if portion and self._read(backend, portion, Flow(rate, stop, self._within)):
                 following = max(planned, now() - LATE) + share
         except Stopped as error:
             if stop.is_set():

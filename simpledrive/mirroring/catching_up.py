@@ -38,13 +38,23 @@ LOOK = 0.5
 
 
 class CatchingUp:
-    """The job of a worker that makes the copies which mirrors want. Any number of workers may."""
+    """The job of a worker that makes the copies which mirrors want. Any number of workers may.
+
+    Bytes pass through the flow `within`.
+    """
 
     name = "mirrors"
 
-    def __init__(self, database: Database, replicas: Replicas, copies: Copies, outages: Outages) -> None:
+    def __init__(
+        self,
+        database: Database,
+        replicas: Replicas,
+        copies: Copies,
+        outages: Outages,
+        within: Flow | None = None,
+    ) -> None:
         self._database, self._replicas, self._copies = database, replicas, copies
-        self._outages = outages
+        self._outages, self._within = outages, within
         self._search = Search(database, replicas.mirrors)
         self._resting: dict[str, float] = {}
 
@@ -57,7 +67,7 @@ class CatchingUp:
         return self._copy_some(stop) or has_searched
 
     def _copy_some(self, stop: threading.Event) -> bool:
-        waiting, flow = Waiting(self._database, self._replicas.mirrors), Flow()
+        waiting, flow = Waiting(self._database, self._replicas.mirrors), Flow(within=self._within)
         if not (taken := self._taken(waiting)):
             return False
         under_way: dict[Future[Copy | None], Wanted] = {}

@@ -19,11 +19,14 @@ class Stopped(DriveError):
 class Flow:
     """Passes on at most `rate` bytes a second on average, however many read; None for as fast as it goes.
 
-    It ends when it is stopped, and soon after `stop` is set, which stops other work too.
+    It ends when it is stopped, and soon after `stop` is set, which stops other work too. What passes here
+    passes through the flow `within` as well, where there is one: others share that.
     """
 
-    def __init__(self, rate: int | None = None, stop: threading.Event | None = None) -> None:
-        self._rate = rate
+    def __init__(
+        self, rate: int | None = None, stop: threading.Event | None = None, within: Flow | None = None
+    ) -> None:
+        self._rate, self._within = rate, within
         self._stop = stop or threading.Event()
         self._lock = threading.Lock()
         self._free_at = time.monotonic()
@@ -31,7 +34,7 @@ class Flow:
 
     def keep(self, reader: Reader) -> Reader:
         """A reader of the same bytes in this flow: raises Stopped once that is stopped."""
-        return _Kept(reader, self)
+        return _Kept(reader if self._within is None else self._within.keep(reader), self)
 
     def stop(self) -> None:
         """Ends all that is under way, and whoever waits."""

@@ -25,11 +25,13 @@ AGAIN = 60.0
 class MigrationJobs:
     """Each call takes up one migration until there is nothing left to do, or `stop` is set.
 
+    Bytes pass through the flow `within`.
+
     Returns whether there was one, so that there may be another.
     """
 
-    def __init__(self, work: MigrationWork, backends: Backends) -> None:
-        self._work, self._backends = work, backends
+    def __init__(self, work: MigrationWork, backends: Backends, within: Flow | None = None) -> None:
+        self._work, self._backends, self._within = work, backends, within
         self._not_before: dict[str, float] = {}
 
     def plan(self, stop: threading.Event) -> bool:
@@ -52,7 +54,7 @@ class MigrationJobs:
         migration = ready[0]
         is_done = False
         try:
-            work(migration, Flow(stop=stop))
+            work(migration, Flow(stop=stop, within=self._within))
             is_done = True
         except DriveError as error:
             if not stop.is_set():
