@@ -2,9 +2,13 @@
 
 import os
 import re
+import signal
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -284,6 +288,36 @@ def test_what_a_worker_counted_outlives_it_and_a_new_start_begins_at_zero(
     server.stop()
     server.start()
     assert counted() == 0
+
+
+def test_it_is_answered_while_processes_die_and_others_come(
+    make_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    """One may die between making its file and giving it its size; and be at it when others read."""
+    server = make_server(WORKERS=3, PROMETHEUS_MULTIPROC_DIR=tmp_path / "counting")
+    (tmp_path / "counting" / "counter_999999.db").touch()
+    answered: Counter[int] = Counter()
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.is_set():
+            with suppress(requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                answered[requests.get(f"{server.url}/metrics", headers=BEARER, timeout=20).status_code] += 1
+
+    with ThreadPoolExecutor(2) as pool:
+        scrapes = [pool.submit(scrape) for _ in range(2)]
+        try:
+            for _ in range(5):
+                before, (worker, *_) = answered.total(), server.pids()[1:]
+                os.kill(worker, signal.SIGKILL)
+                wait_for(lambda gone=worker: gone not in server.pids(), "its end")
+                wait_for(lambda: len(server.pids()) == 4, "another one")
+                wait_for(lambda before=before: answered.total() > before + 5, "some answers")
+        finally:
+            over.set()
+        for done in scrapes:
+            done.result()
+    assert set(answered) == {200}
 
 
 def test_counting_leaves_no_folder_behind(make_server: Callable[..., Server]) -> None:
