@@ -16,14 +16,21 @@ from simpledrive import create_app
 from simpledrive.moving import running, work
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.leasing import Leases
+from simpledrive.moving.returning import Return
 from simpledrive.moving.switching import Switch
+from simpledrive.parts import Parts
 from simpledrive.replicas import Replicas
 from simpledrive.storage.measured import MeasuredStorage
 from simpledrive.streams.source import VerifyingReader
+from simpledrive.upkeep import Upkeep
 from tests.apps import settings_for
-from tests.moves import begin, run
+from tests.drives import impatient
+from tests.moves import begin, roll_back, run
 
-STEPS: dict[str, tuple[Any, str, bool]] = {
+Step = tuple[Any, str, bool]
+"""Whose method it is at which the process dies, and whether that is when it has returned."""
+
+MOVING: dict[str, Step] = {
     "the plan is half written": (work, "add_items", True),
     "the plan is written, not yet committed": (work, "recount", True),
     "something is leased": (Leases, "take", True),
@@ -36,7 +43,37 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "the homes are switched": (running, "Outcome", False),
     "all are switched, the end is not noted": (work, "_end", False),
 }
-"""Each step: whose method it is at which the process dies, and whether that is when it has returned."""
+GOING_BACK: dict[str, Step] = {
+    "it is looked whether the old copy is there": (Return, "_reason", True),
+    "the homes are switched back, not yet committed": (Return, "_switch", True),
+    "all are back, the end is not noted": (work, "_set_state", False),
+}
+SWEEPING: dict[str, Step] = {
+    "the old copy's row is gone, not yet committed": (Upkeep, "_let_go", True),
+    "the old copy's row is gone": (MeasuredStorage, "delete", False),
+    "the old copy is gone": (MeasuredStorage, "delete", True),
+}
+
+
+def move(parts: Parts, target: str) -> None:
+    for _ in run(parts, begin(parts, target=target)):
+        pass
+
+
+def go_back(parts: Parts, migration: str) -> None:
+    roll_back(parts, migration)
+
+
+def sweep(parts: Parts, _: str) -> None:
+    impatient(parts).sweep()
+
+
+ACTS: dict[str, tuple[Callable[[Parts, str], None], dict[str, Step]]] = {
+    "move": (move, MOVING),
+    "go back": (go_back, GOING_BACK),
+    "sweep": (sweep, SWEEPING),
+}
+"""What can be done, and the steps of it."""
 
 
 def die_at(owner: Any, name: str, after: bool, times: int) -> None:
@@ -58,13 +95,11 @@ def die_at(owner: Any, name: str, after: bool, times: int) -> None:
 
 
 def main() -> None:
-    folder, step, times, settings = sys.argv[1:]
+    folder, act, step, times, argument, settings = sys.argv[1:]
     app = create_app(settings_for(Path(folder), **json.loads(settings)))
-    if step:
-        die_at(*STEPS[step], int(times))
-    parts = app.extensions["simpledrive"]
-    for _ in run(parts, begin(parts)):
-        pass
+    do, steps = ACTS[act]
+    die_at(*steps[step], int(times))
+    do(app.extensions["simpledrive"], argument)
 
 
 if __name__ == "__main__":
