@@ -71,6 +71,15 @@ def test_a_file_is_stored_seen_opened_fetched_deleted_and_brought_back(
     assert page.locator(".digest").inner_text().replace(" ", "").replace("\n", "") == digest
     assert "database · home" in page.locator("#where-are").inner_text()
 
+    # To another backend, every byte compared, and its page says so.
+    page.get_by_label("Move its home to").select_option("local")
+    page.get_by_role("button", name="Move", exact=True).click()
+    page.get_by_text("Moved notes on piers.txt to local.").first.wait_for()
+    assert page.url == server.url + "/drive/blob/projects/plans/notes%20on%20piers.txt"
+    where = " ".join(page.locator("#where-are").inner_text().split())
+    assert "local · home Read back and equal" in where
+    assert "database · left behind" in where
+
     # Back by the path, and the other one fetched.
     page.get_by_role("link", name="plans", exact=True).click()
     row = page.locator("#rows tr", has_text="large.bin")

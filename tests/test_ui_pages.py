@@ -14,14 +14,15 @@ from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from simpledrive.drive import NewBlob
-from simpledrive.errors import DatabaseUnavailable, StagingFull, StorageUnavailable
+from simpledrive.errors import DatabaseUnavailable, StagingFull, StorageFull, StorageUnavailable
 from simpledrive.keys import NewKey, rights_of
 from simpledrive.models import BackendUsage, Replica, now
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from simpledrive.streams.staging import Incoming
 from tests.apps import TOKEN
-from tests.drives import keep
+from tests.drives import fetch, keep
+from tests.mirrored import catch_up
 from tests.visitors import Visitor
 
 HTMX = {"HX-Request": "true"}
@@ -512,6 +513,72 @@ def test_a_blob_page_says_where_the_bytes_are(
     assert "No preview" in text
     assert "trash for 90 days" in text
     assert 'href="/drive/content/a/plan.pdf?download=1"' in page.text
+
+
+def test_a_blob_is_moved_from_its_page(visitor: Visitor, put: Callable[..., None], parts: Parts) -> None:
+    put("a/plan ü.pdf", b"%PDF")
+    url = "/drive/blob/a/plan%20%C3%BC.pdf"
+    assert re.findall(r'<option value="([^"]+)">([^<]+)</option>', visitor.get(url).text) == [
+        ("database", "database (Database)")
+    ]
+    answer = visitor.post("/drive/move", {"id": "a/plan ü.pdf", "storage_backend": "database"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, url)
+    text = words(visitor.get(url))
+    assert "Moved plan ü.pdf to database." in text
+    assert "database · home Read back and equal" in text
+    assert "local · left behind" in text
+    assert fetch(parts, "a/plan ü.pdf") == b"%PDF"
+    assert (
+        visitor.post("/drive/move", {"id": "a/plan ü.pdf", "storage_backend": "nowhere"}).status_code == 422
+    )
+    assert visitor.post("/drive/move", {"id": "gone", "storage_backend": "local"}).status_code == 404
+    assert parts.drive.describe(SERVER, "a/plan ü.pdf").storage_backend == "database"
+
+
+def test_a_move_that_fails_is_told_and_changes_nothing(
+    visitor: Visitor, put: Callable[..., None], parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("plan.pdf", b"%PDF")
+
+    def full(*_: object) -> None:
+        raise StorageFull("database", "put", "no room")
+
+    monkeypatch.setattr(parts.backends.use("database"), "put", full)
+    answer = visitor.post("/drive/move", {"id": "plan.pdf", "storage_backend": "database"})
+    assert answer.status_code == 507
+    assert "The backend database could not do it: no room" in words(answer)
+    assert parts.drive.describe(SERVER, "plan.pdf").storage_backend == "local"
+
+
+@pytest.mark.parametrize(
+    "rights", [{"scopes": ["read"]}, {"backends": ["local"]}], ids=["readers", "confined"]
+)
+def test_who_may_not_move_a_blob_is_offered_no_way_and_has_none(
+    app: Flask, parts: Parts, put: Callable[..., None], rights: dict[str, object]
+) -> None:
+    put("plan.pdf", b"%PDF")
+    other = Visitor(app)
+    assert other.sign_in(parts.keys.issue(SERVER, NewKey("other", **rights))[1]).status_code == 303
+    assert "/drive/move" not in other.get("/drive/blob/plan.pdf").text
+    assert other.post("/drive/move", {"id": "plan.pdf", "storage_backend": "database"}).status_code == 403
+    assert parts.drive.describe(SERVER, "plan.pdf").storage_backend == "local"
+
+
+def test_a_blob_page_names_the_mirrors_that_lack_it_unless_to_the_confined(
+    make_mirrored: Callable[..., Flask],
+) -> None:
+    app = make_mirrored()
+    parts: Parts = app.extensions["simpledrive"]
+    keep(parts, "mine/a", b"bytes")
+    whole, confined = Visitor(app), Visitor(app)
+    whole.sign_in()
+    confined.sign_in(parts.keys.issue(SERVER, NewKey("other", prefix="mine/"))[1])
+    assert "archive · mirror Waits to be copied since" in words(whole.get("/drive/blob/mine/a"))
+    assert "archive · mirror" not in words(confined.get("/drive/blob/mine/a"))
+    catch_up(parts)
+    text = words(whole.get("/drive/blob/mine/a"))
+    assert "archive · copy Read back and equal" in text
+    assert "Waits" not in text
 
 
 def test_text_is_shown_escaped_in_numbered_lines(visitor: Visitor, put: Callable[..., None]) -> None:

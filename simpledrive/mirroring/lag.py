@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from simpledrive.mirrors import Mirrors
-from simpledrive.models import BackendUsage, WantedCopy
+from simpledrive.models import BackendUsage, Blob, WantedCopy
 from simpledrive.rights import Caller
 from simpledrive.sql import Database
 
@@ -43,6 +43,18 @@ class Lags:
         return self._database.read(
             lambda session: {mirror: self._lag(session, mirror) for mirror in self._mirrors.every}
         )
+
+    def of(self, caller: Caller, blob: Blob) -> list[WantedCopy]:
+        """The copies of a blob's bytes that mirrors still lack, by mirror. Raises Forbidden.
+
+        Who is confined to a prefix is told of none: they may be there for others who have the same bytes.
+        """
+        caller.require("read", blob.id)
+        wanted = select(WantedCopy).where(WantedCopy.sha256 == blob.sha256)
+        in_order = wanted.order_by(WantedCopy.storage_backend)
+        if caller.prefix:
+            return []
+        return self._database.read(lambda session: list(session.scalars(in_order)))
 
     def _lag(self, session: Session, mirror: str) -> Lag:
         homes = tuple(self._mirrors.mirrored_at(mirror))

@@ -1,22 +1,23 @@
-"""/drive/blob and /drive/content: one blob, and its bytes for a browser."""
+"""/drive/blob, /drive/content and /drive/move: one blob, its bytes for a browser, and another home for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, url_for
 
 from simpledrive.descriptions import media_type
 from simpledrive.errors import DriveError
 from simpledrive.http.content import PICTURES, content_response
 from simpledrive.http.current import caller, parts
 from simpledrive.http.problems import detail
-from simpledrive.models import Blob, Replica, now
-from simpledrive.ui import names
+from simpledrive.models import Blob, Replica, WantedCopy, now
+from simpledrive.ui import names, notes
+from simpledrive.ui.backends import KINDS
 from simpledrive.ui.entries import entries
 from simpledrive.ui.kinds import readable
-from simpledrive.ui.marks import Rep, rep
-from simpledrive.ui.pages import page
+from simpledrive.ui.marks import Rep, rep, shape
+from simpledrive.ui.pages import page, see
 
 blueprint = Blueprint("blob", __name__)
 
@@ -60,6 +61,8 @@ def show(id: str) -> Response:
         crumbs=names.crumbs(blob.folder),
         preview=preview,
         places=[_place(blob, replica) for replica in entry.copies],
+        coming=[(_coming(wanted), wanted) for wanted in parts().lags.of(caller(), blob)],
+        targets=_targets(blob),
         days=parts().settings.history_days,
     )
 
@@ -71,6 +74,14 @@ def content(id: str) -> Response:
     return content_response(request, blob, download="download" in request.args)
 
 
+@blueprint.post("/move")
+def move() -> Response:
+    """Moves the blob that the form names to the backend that it names, and shows it."""
+    blob = parts().mover.move(caller(), request.form.get("id", ""), request.form.get("storage_backend", ""))
+    notes.leave(notes.Note(f"Moved {names.shown(blob.id)} to {blob.storage_backend}."))
+    return see(url_for("ui.blob.show", id=blob.id))
+
+
 def _place(blob: Blob, replica: Replica) -> Place:
     kind = parts().backends.kind(replica.storage_backend)
     if replica.storage_backend == blob.storage_backend:
@@ -78,6 +89,20 @@ def _place(blob: Blob, replica: Replica) -> Place:
     else:
         role = "copy" if replica.retired_at is None else "left behind"
     return Place(rep(replica, blob.storage_backend, kind, now()), role, replica)
+
+
+def _coming(wanted: WantedCopy) -> Rep:
+    return Rep(shape(parts().backends.kind(wanted.storage_backend)), "busy")
+
+
+def _targets(blob: Blob) -> dict[str, str]:
+    """Where the caller may move a blob: each backend's name, and what kind of place it is."""
+    may_place_at = caller().backends
+    return {
+        name: KINDS.get(parts().backends.kind(name), parts().backends.kind(name))
+        for name in parts().backends
+        if name != blob.storage_backend and (may_place_at is None or name in may_place_at)
+    }
 
 
 def _preview(blob: Blob) -> Preview | None:
