@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from simpledrive.errors import IntegrityFault, StorageFull
+from simpledrive.errors import IntegrityFault, StorageFull, StorageRefused
 from simpledrive.integrity.due import due
 from simpledrive.integrity.repairing import Repairs
 from simpledrive.models import Replica, now
@@ -21,12 +21,13 @@ from simpledrive.moving.copying import Copies
 from simpledrive.moving.flow import Flow
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
+from simpledrive.storage.base import MARKER
 from tests.damage import alter, as_it_is, fsck, keys_of, plant, remove, replica_of, verify
 from tests.drives import check, digest_of, fetch, impatient, keep, objects, replicas
 from tests.ftp_servers import FtpServer
 from tests.moves import begin, move, roll_back
 from tests.servers import ROOT
-from tests.sources import content
+from tests.sources import content, read_whole, source_of
 from tests.strict_s3 import StrictS3
 from tests.verifier_child import STEPS
 
@@ -99,6 +100,44 @@ def test_planted_damage_is_found_exactly_and_mended(every_kind: Parts, place: st
 @each_storage
 def test_much_planted_damage_is_found_exactly_and_mended(every_kind: Parts, place: str) -> None:
     found_and_mended(every_kind, place, damaged=300, sound=200, strays=100)
+
+
+@pytest.mark.parametrize("marker", [b"another drive's", None], ids=["foreign", "not mounted"])
+@each_storage
+def test_a_place_that_is_not_this_drives_keeps_all_that_it_has(
+    every_kind: Parts, place: str, marker: bytes | None
+) -> None:
+    """However much looks damaged, stray or no longer needed there."""
+    parts, elsewhere = every_kind, "database" if place == "local" else "local"
+    for seed in range(8):
+        keep(parts, f"{seed}", content(50, seed), place)
+        keep(parts, f"{seed}-too", content(50, seed), elsewhere)
+    parts.drive.delete(SERVER, "7", permanent=True)
+    rows = [replica_of(parts, content(50, seed), place) for seed in range(6)]
+    plant(parts, rows, place, strays=5)
+    storage = parts.backends.use(place)
+    own = read_whole(storage.open(MARKER))
+    storage.delete(MARKER)
+    if marker is not None:
+        storage.put(MARKER, source_of(marker))
+    before, lying = as_it_is(parts), objects(parts, place)
+
+    with pytest.raises(StorageRefused):
+        verify(parts, place, repair=True)
+    (found,) = [one for one in fsck(parts, fix=True) if one.backend == place]
+    assert (found.kind, found.what) == ("unread", "")
+    swept = impatient(parts).sweep(orphans=True, force=True)
+    assert [place in problem for problem in swept.problems] == [True]
+    assert objects(parts, place) == lying
+    after = as_it_is(parts)
+    assert {at: what for at, what in after.items() if at[1] == place} == {
+        at: what for at, what in before.items() if at[1] == place
+    }
+
+    storage.delete(MARKER)
+    storage.put(MARKER, source_of(own))
+    assert len(keys_of(verify(parts, place, repair=True), "repaired")) == 6
+    check(parts)
 
 
 def test_what_has_no_good_copy_stays_as_it_is(any_parts: Parts) -> None:
