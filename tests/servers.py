@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,6 +91,15 @@ class Server:
     def output(self) -> str:
         """All it has printed and logged."""
         return self.log.read_text()
+
+
+def settings_of(backends: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    """The environment that configures these backends, each with its kind and options."""
+    return {
+        f"SIMPLEDRIVE_BACKENDS__{name.upper()}__{option.upper()}": value
+        for name, options in backends.items()
+        for option, value in options.items()
+    }
 
 
 def children(pid: int) -> list[int]:

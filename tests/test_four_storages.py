@@ -18,7 +18,7 @@ from simpledrive.rights import SERVER
 from tests.apps import TOKEN
 from tests.drives import PIECE, check, digest_of, impatient, objects, replicas
 from tests.ftp_servers import FtpServer
-from tests.servers import Server
+from tests.servers import Server, settings_of
 from tests.sources import content
 from tests.strict_s3 import LEAST_PART, StrictS3
 from tests.test_memory import csrf_token
@@ -85,15 +85,8 @@ class FourDrive:
 def four_drive(tmp_path_factory: pytest.TempPathFactory, pyftpdlib: FtpServer) -> Iterator[FourDrive]:
     folder = tmp_path_factory.mktemp("four")
     with StrictS3() as bucket:
-        far = {
-            "S3": bucket.config(multipart_size=str(LEAST_PART), part_size=str(LEAST_PART)),
-            "FTP": pyftpdlib.config(),
-        }
-        settings = {
-            f"SIMPLEDRIVE_BACKENDS__{name}__{option.upper()}": value
-            for name, options in far.items()
-            for option, value in options.items()
-        }
+        in_parts = bucket.config(multipart_size=str(LEAST_PART), part_size=str(LEAST_PART))
+        settings = settings_of({"s3": in_parts, "ftp": pyftpdlib.config()})
         server = Server(folder, SWEEP_INTERVAL=0, SWEEP_GRACE=0, PROBE_INTERVAL=0, **settings).start()
         try:
             app = create_app(config.load(server.environ, folder=folder))

@@ -18,7 +18,7 @@ from simpledrive.rights import SERVER
 from tests.apps import TOKEN
 from tests.drives import keep
 from tests.ftp_servers import FtpServer
-from tests.servers import Server
+from tests.servers import Server, settings_of
 from tests.strict_s3 import StrictS3
 from tests.troubled import SECRETS, STEPS, TROUBLES, WELL
 from tests.visitors import Visitor
@@ -154,12 +154,7 @@ def test_a_person_looks_and_looks_again_and_the_command_says_the_same(
     strict_s3: StrictS3,
     pyftpdlib: FtpServer,
 ) -> None:
-    configured = {"BUCKET": strict_s3.config(), "NAS": pyftpdlib.config()}
-    settings = {
-        f"SIMPLEDRIVE_BACKENDS__{name}__{option.upper()}": value
-        for name, options in configured.items()
-        for option, value in options.items()
-    }
+    settings = settings_of({"bucket": strict_s3.config(), "nas": pyftpdlib.config()})
     server, account = make_server(WORKERS=1, **settings), strict_s3.account
     for scripts in (True, False):
         page = open_page(scripts=scripts)
