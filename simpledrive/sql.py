@@ -75,6 +75,7 @@ def tame(engine: Engine) -> Engine:
         event.listen(engine, "do_connect", _on_sqlite_do_connect)
         event.listen(engine, "connect", _on_sqlite_connect)
         event.listen(engine, "begin", _on_sqlite_begin)
+        event.listen(engine, "invalidate", _on_sqlite_invalidate)
     elif engine.dialect.name == "postgresql":
         event.listen(engine, "do_connect", _on_postgresql_connect)
     return engine
@@ -138,6 +139,16 @@ def _on_sqlite_begin(connection: Connection) -> None:
         f"PRAGMA busy_timeout = {seconds * 1000}"
     )
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _on_sqlite_invalidate(connection: sqlite3.Connection, _record: object, _error: object) -> None:
+    """Ends its transaction, before it is closed.
+
+    Closed, it would hold its lock on as long as any cursor of it lives; and after Ctrl-C in the middle of a
+    statement one does, until the interruption has left the program.
+    """
+    with suppress(sqlite3.Error):
+        connection.rollback()
 
 
 _TURNS: dict[str, Lock] = {}

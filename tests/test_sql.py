@@ -59,6 +59,24 @@ def increment(session: Session) -> None:
     set_value(session, value(session, lock=lock) + 1)
 
 
+@on_sqlite
+@pytest.mark.parametrize("where", ["BEGIN IMMEDIATE", "SELECT", "UPDATE"])
+def test_a_transaction_that_ctrl_c_interrupts_holds_nobody_up(database: Database, where: str) -> None:
+    """Not even while the interruption is on its way out, and its frames refer to all that they used."""
+
+    def interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(where):
+            event.remove(database.engine, "after_cursor_execute", interrupt)
+            raise KeyboardInterrupt
+
+    event.listen(database.engine, "after_cursor_execute", interrupt)
+    try:
+        database.write(increment)
+    except KeyboardInterrupt:
+        database.write_if_free(increment)
+    assert database.read(value) == 1
+
+
 INCREMENTS = """
 import sys
 from simpledrive.sql import Database, connect
