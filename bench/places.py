@@ -46,8 +46,8 @@ class Place(ABC):
     by_rclone = True
 
     @abstractmethod
-    def config(self) -> dict[str, str]:
-        """Of the drive's backend."""
+    def config(self, folder: str = "drive") -> dict[str, str]:
+        """Of a backend of the drive's that keeps all in this folder."""
 
     @abstractmethod
     def remote(self, folder: str) -> str:
@@ -76,8 +76,8 @@ class Place(ABC):
 class Local(Place):
     name = "local"
 
-    def config(self) -> dict[str, str]:
-        return {"kind": "local", "path": f"{self.folder}/drive"}
+    def config(self, folder: str = "drive") -> dict[str, str]:
+        return {"kind": "local", "path": f"{self.folder}/{folder}"}
 
     def remote(self, folder: str) -> str:
         return f"{self.folder}/{folder}"
@@ -91,8 +91,8 @@ class Database(Place):
 
     name, by_rclone = "database", False
 
-    def config(self) -> dict[str, str]:
-        return {"kind": "database", "url": f"sqlite:///{self.folder}/bytes.db"}
+    def config(self, folder: str = "drive") -> dict[str, str]:
+        return {"kind": "database", "url": f"sqlite:///{self.folder}/{folder}.db"}
 
     def remote(self, folder: str) -> str:
         raise NotImplementedError
@@ -152,11 +152,12 @@ class S3(Served):
     def path(self, folder: str) -> Path:
         return super().path(BUCKET) / folder
 
-    def config(self) -> dict[str, str]:
+    def config(self, folder: str = "drive") -> dict[str, str]:
         return {
             "kind": "s3",
             "endpoint_url": f"http://127.0.0.1:{self.port}",
             "bucket_name": BUCKET,
+            "prefix": f"{folder}/",
             "access_key_id": KEY_ID,
             "secret_access_key": SECRET,
         }
@@ -175,14 +176,14 @@ class Ftp(Served):
     def user(self) -> dict[str, Any]:
         return nobody()
 
-    def config(self) -> dict[str, str]:
+    def config(self, folder: str = "drive") -> dict[str, str]:
         config = {
             "kind": "ftp",
             "host": "127.0.0.1",
             "port": str(self.port),
             "username": self.username,
             "password": PASSWORD,
-            "base_dir": "drive",
+            "base_dir": folder,
         }
         return config | ({"tls": "explicit", "ca_bundle": f"{self.folder}/cert.pem"} if self.tls else {})
 

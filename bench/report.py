@@ -28,7 +28,7 @@ this machine without a server; bare and nginx serve files and promise nothing. a
 requests that had a good answer, in the worst round. CPU is that of all of a server's processes, a request or
 a transfer. MiB over idle is the most that they held in any round over what they held when started. client is
 how busy the client was: from 80% on (marked !) it limits the figure. In the cases of storages each row is
-the storage of a place, beside rclone at the same place.
+the storage of a place, beside rclone at the same place; in those of moving it is the drive that moves there.
 """
 
 

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import report
 from cases import Case, Family, Json, Raw, Slow, Target
 from floors import Floor
-from places import PLACES
+from moving import Moves, Moving
+from places import PLACES, Served
 from servers import Bare, Drive, Nginx
-from storages import Storages, copies
+from storages import Storage, Storages, copies
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
@@ -39,6 +40,7 @@ FAMILIES: dict[str, Callable[[argparse.Namespace, Path], Family]] = {
     "raw": lambda options, folder: Raw(options.mib, folder),
     "slow": lambda options, folder: Slow(1 << 10, "1 KiB", options.seconds),
     "storages": Storages,
+    "moving": Moving,
 }
 
 
@@ -90,7 +92,10 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[Case, 
 def targets_of(name: str, options: argparse.Namespace) -> list[Any]:
     """What a family is measured on."""
     if name == "storages":
-        return copies(options.places, note)
+        return copies(Storage, options.places, note)
+    if name == "moving":
+        served = [place for place in options.places if issubclass(PLACES[place], Served)]
+        return copies(Moves, served, note)
     targets: list[Target] = [Drive(home) for home in options.homes]
     return targets + [REFERENCES[reference]() for reference in options.references]
 
@@ -106,8 +111,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--places", choices=PLACES, default=USUAL_PLACES, help=", ".join(PLACES), **some)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of load, a JSON case and round")
-    parser.add_argument("--mib", type=int, default=256, help="size of a large file")
-    parser.add_argument("--objects", type=int, default=2000, help="how many small files the storages get")
+    parser.add_argument(
+        "--mib", type=int, default=256, help="size of a large file, or of those that are moved"
+    )
+    parser.add_argument("--objects", type=int, default=2000, help="how many small files are copied")
     parser.add_argument("--folder", help="where data lies meanwhile; else the system's folder for such")
     parser.add_argument("--quick", action="store_true", help="one round of 0.3 s, 64 MiB, 200 files: a look")
     if "--quick" in arguments:

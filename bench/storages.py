@@ -5,16 +5,17 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from cases import Case, settle
+from commands import Cost
 from copying import Copier
 from figures import Figures, Verb
 from places import PLACES, Place, program
 from processes import Meter, resident
-from rclone import Cost, copy
+from rclone import copy
 
 SMALL = 64 << 10
 FOLDERS = 16
@@ -39,10 +40,6 @@ class Copies(ABC):
     @abstractmethod
     def copy(self, verb: Verb, files: Path, at_once: int) -> Cost:
         """Copies a folder there, or what was last stored of it back."""
-
-    @abstractmethod
-    def check(self, files: Path) -> None:
-        """Raises RuntimeError if what was last fetched of a folder is not what it holds."""
 
     @abstractmethod
     def forget(self, files: Path) -> None:
@@ -109,6 +106,7 @@ class RcloneCopies(Copies):
         return self._copy(*((str(files), there) if verb == "store" else (there, here)), at_once) - start
 
     def check(self, files: Path) -> None:
+        """Raises RuntimeError if what was last fetched of a folder is not what it holds."""
         names = [str(path.relative_to(files)) for path in files.rglob("*") if path.is_file()]
         same, *_ = filecmp.cmpfiles(files, self._fetched, names, shallow=False)
         if len(same) != len(names):
@@ -116,7 +114,11 @@ class RcloneCopies(Copies):
 
     def forget(self, files: Path) -> None:
         shutil.rmtree(self._fetched, ignore_errors=True)
-        shutil.rmtree(self.place.path(self._folder(files)))
+        shutil.rmtree(self.stored(files))
+
+    def stored(self, files: Path) -> Path:
+        """Where on this machine's disk lies what was last stored of a folder."""
+        return self.place.path(self._folder(files))
 
     def said(self) -> str:
         log = self._log.read_text() if self._log.exists() else ""
@@ -135,11 +137,11 @@ class Storages:
     def __init__(self, options: Namespace, folder: Path) -> None:
         self.mib, self.objects = options.mib, options.objects
         self.large, self.small, self.few = (folder / name for name in ("large", "small", "few"))
-        _fill(self.large, 1, options.mib << 20)
-        _fill(self.small, options.objects, SMALL)
-        _fill(self.few, CHECKED, SMALL)
+        fill(self.large, 1, options.mib << 20)
+        fill(self.small, options.objects, SMALL)
+        fill(self.few, CHECKED, SMALL)
 
-    def prepare(self, target: Copies) -> None:
+    def prepare(self, target: Storage | RcloneCopies) -> None:
         target.know(self.few)
         for verb in ("store", "fetch"):
             target.copy(verb, self.few, max(AT_ONCE))
@@ -188,8 +190,10 @@ class Storages:
         )
 
 
-def copies(places: list[str], note: Callable[[str], None]) -> list[Copies]:
-    """The storage of each place, and rclone behind it where it can go. What is not installed is told."""
+def copies(
+    ours: Callable[[Place], Copies], places: Iterable[str], note: Callable[[str], None]
+) -> list[Copies]:
+    """`ours` for each place, and rclone behind it where it can go. What is not installed is told."""
     targets: list[Copies] = []
     if not program("rclone"):
         note("rclone is not installed (make test does that): there is nothing to compare with")
@@ -198,13 +202,13 @@ def copies(places: list[str], note: Callable[[str], None]) -> list[Copies]:
             note(f"{name} is left out: {why}")
             continue
         place = PLACES[name]()
-        targets.append(Storage(place))
+        targets.append(ours(place))
         if place.by_rclone and program("rclone"):
             targets.append(RcloneCopies(place))
     return targets
 
 
-def _fill(folder: Path, count: int, size: int) -> None:
+def fill(folder: Path, count: int, size: int) -> None:
     """So many files, spread over folders: a storage spreads them too."""
     for number in range(count):
         path = folder / f"{number % FOLDERS:x}" / f"{number}"
