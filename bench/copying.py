@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from simpledrive.storage.base import new_key
 from simpledrive.storage.registry import build
-from simpledrive.streams.source import Source, drain
+from simpledrive.streams.ahead import drain
+from simpledrive.streams.source import Source
 
 
 class Copier:

@@ -17,7 +17,8 @@ from typing import Any
 from simpledrive.errors import StorageRefused
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.registry import build
-from simpledrive.streams.source import BLOCK, Source, drain
+from simpledrive.streams.ahead import drain
+from simpledrive.streams.source import BLOCK, Source
 from tests.sources import Gate, content, endless_source, source_of
 
 FORKED = multiprocessing.get_context("forkserver")

@@ -30,7 +30,8 @@ from simpledrive.storage import claims, taken
 from simpledrive.storage.base import MARKER, Storage, new_key
 from simpledrive.storage.ftp import connections, patience, protocol, transfers
 from simpledrive.storage.registry import build
-from simpledrive.streams.source import BLOCK, Source, drain
+from simpledrive.streams.ahead import drain
+from simpledrive.streams.source import BLOCK, Source
 from tests.contract import LONG_AGO, half_put, is_there, put, read_whole, tomorrow
 from tests.ftp_faults import DROP_SECONDS, DROPS, Break, Faults, FaultyFtp, What
 from tests.ftp_servers import FtpServer

@@ -13,7 +13,8 @@ from simpledrive.storage.registry import build
 from simpledrive.storage.s3 import ahead, client
 from simpledrive.storage.s3.faults import Passing
 from simpledrive.storage.s3.stream import RESUMPTIONS
-from simpledrive.streams.source import BLOCK, Source, drain
+from simpledrive.streams.ahead import drain
+from simpledrive.streams.source import BLOCK, Source
 from tests.contract import is_there, put, tomorrow
 from tests.faulty_proxy import Answered, Closed, Corrupted, Fault, FaultyProxy, Reset, Slowed, Stalled
 from tests.servers import wait_for

@@ -22,9 +22,9 @@ from simpledrive.errors import (
     TruncatedBody,
 )
 from simpledrive.streams import pieces
-from simpledrive.streams.ahead import WORTH_A_THREAD, ReadAhead, blocks_of
+from simpledrive.streams.ahead import WORTH_A_THREAD, ReadAhead, blocks_of, drain
 from simpledrive.streams.pieces import LEAF, SUM_BYTES, Pieces, Summing
-from simpledrive.streams.source import BLOCK, Source, VerifyingReader, drain
+from simpledrive.streams.source import BLOCK, Source, VerifyingReader
 from simpledrive.streams.staging import Incoming, Staging
 from tests.servers import wait_for
 from tests.sources import Gate, Portions, Raising, content, read_whole, source_of
@@ -147,9 +147,16 @@ def test_reading_nothing_verifies_nothing() -> None:
         assert reader.read(9) == b""
 
 
-def test_draining_wrong_bytes_raises() -> None:
-    with pytest.raises(IntegrityFault):
-        drain(Source(3, "0" * 64, lambda: io.BytesIO(b"abc")))
+@pytest.mark.parametrize("size", [3, WORTH_A_THREAD + 5])
+def test_draining_wrong_bytes_raises(size: int) -> None:
+    data = content(size)
+    right = source_of(data)
+    drain(right)
+    for wrong in (data[:-1], data + b"x", data[:-1] + bytes([data[-1] ^ 1])):
+        reader = io.BytesIO(wrong)
+        with pytest.raises(IntegrityFault):
+            drain(Source(size, right.sha256, lambda reader=reader: reader))
+        assert reader.closed
 
 
 # staging

@@ -12,8 +12,9 @@ from simpledrive.errors import BadRequest, IntegrityFault, ObjectMissing, Storag
 from simpledrive.moving.flow import Flow
 from simpledrive.moving.running import PAUSES
 from simpledrive.replicas import Provided, Replicas
+from simpledrive.streams.ahead import drain
 from simpledrive.streams.pieces import Summing
-from simpledrive.streams.source import BLOCK, Source, drain
+from simpledrive.streams.source import BLOCK, Source
 from simpledrive.streams.staging import Incoming, Staging
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from simpledrive.backup.folder import Folder
 from simpledrive.backup.runs import BackupError, Content, Run
 from simpledrive.backup.window import Window
 from simpledrive.errors import IntegrityFault
-from simpledrive.streams.source import Source, drain
+from simpledrive.streams.ahead import drain
+from simpledrive.streams.source import Source
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from simpledrive.models import Replica, now
 from simpledrive.moving.flow import Flow
 from simpledrive.replicas import Provided, ReplicaGone, Replicas, mark_bad
 from simpledrive.sql import Database
+from simpledrive.streams.ahead import drain
 from simpledrive.streams.pieces import Pieces
-from simpledrive.streams.source import Source, drain
+from simpledrive.streams.source import Source
 
 
 @dataclass(frozen=True)

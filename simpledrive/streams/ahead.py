@@ -6,7 +6,7 @@ from functools import partial
 from queue import Queue
 from threading import Event, Thread
 
-from simpledrive.streams.source import BLOCK, Closing, Reader, Source
+from simpledrive.streams.source import BLOCK, Closing, Reader, Source, VerifyingReader
 
 BLOCKS_AHEAD = 2
 WORTH_A_THREAD = 4 * BLOCK
@@ -27,6 +27,19 @@ def blocks_of(source: Source) -> Iterator[Callable[[], bytes]]:
             yield ahead.read
 
 
+def drain(source: Source) -> None:
+    """Reads everything once and keeps nothing: returns if the bytes are right, raises if not.
+
+    While those of a large one come they are hashed.
+    """
+    reader = source.opener()
+    if source.size >= WORTH_A_THREAD:
+        reader = ReadAhead(reader)
+    with VerifyingReader(reader, source.size, source.sha256) as verifying:
+        while verifying.read(BLOCK):
+            pass
+
+
 class ReadAhead(Closing):
     """What another reader reads, in its blocks, up to three of which are read before they are asked for.
 
@@ -41,8 +54,8 @@ class ReadAhead(Closing):
         self._thread = Thread(target=self._read_all, name="read-ahead", daemon=True)
         self._thread.start()
 
-    def read(self) -> bytes:
-        """The next block; b"" at the end. Not to be called behind the end or an error."""
+    def read(self, _size: int = BLOCK, /) -> bytes:
+        """The next block as it came; b"" at the end. Not to be called behind the end or an error."""
         block = self._blocks.get()
         if isinstance(block, BaseException):
             raise block

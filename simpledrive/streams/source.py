@@ -92,10 +92,3 @@ def first_bytes(reader: Reader, size: int) -> bytes:
     finally:
         reader.close()
     return found
-
-
-def drain(source: Source) -> None:
-    """Reads everything once and keeps nothing: returns if the bytes are right, raises if not."""
-    with source.open() as reader:
-        while reader.read(BLOCK):
-            pass
