@@ -182,7 +182,8 @@ class Drive:
             copies = []
             with suppress(ReplicaGone), ExitStack() as stack:
                 for backend in self._places(home):
-                    copies.append(self._replicas.provide(staged.source, staged.pieces, backend))
+                    known = self._replicas.find(staged.sha256, backend)
+                    copies.append(self._replicas.provide(staged.source, staged.pieces, backend, known))
                     stack.enter_context(self._replicas.settled(copies[-1]))
                 return self._record(wanted, copies)
         raise Busy("These bytes are being stored and deleted too often at this moment.")

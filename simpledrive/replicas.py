@@ -70,14 +70,13 @@ class Replicas:
         self._database, self._backends, self._orphan_age = database, backends, orphan_age
         self.mirrors = mirrors
 
-    def provide(self, source: Source, pieces: Pieces, backend: str) -> Provided:
+    def provide(self, source: Source, pieces: Pieces, backend: str, known: Replica | None) -> Provided:
         """The bytes of `source` at that backend: found there and sound, or put. No transaction is open.
 
-        Found means recorded, not marked bad, and of the right size at the backend. What follows happens in
-        `settled`. Raises StorageError.
+        Found means recorded (`known`, see `find`), not marked bad, and of the right size at the backend. What
+        follows happens in `settled`. Raises StorageError.
         """
         storage = self._backends.use(backend)
-        known = self.find(source.sha256, backend)
         if known is not None and known.bad_at is None and self._holds(known):
             return Provided(source.sha256, backend, known.storage_key, pieces, fresh=False)
         key = new_key(source.sha256)
@@ -136,15 +135,13 @@ class Replicas:
         `provided.used` is then another key than provided if somebody else stored the same bytes meanwhile:
         theirs are used. Raises ReplicaGone if a found replica has been swept or gone bad since.
         """
-        if provided.fresh and now() - made_at(provided.key) > self._orphan_age / 2:
+        if self._is_late(provided):
             raise StorageUnavailable(
                 provided.backend, "put", "took so long that a sweep may take it for lost"
             )
         replica = None
         while replica is None:
-            if provided.fresh and _insert(session, provided):
-                count(session, provided.backend, replicas=1, size=provided.pieces.size)
-                provided.used = provided.key
+            if provided.fresh and self._insert(session, [provided]):
                 return
             replica = session.scalar(
                 select(Replica)
@@ -163,29 +160,48 @@ class Replicas:
         replica.retired_at = None
         provided.used = replica.storage_key
 
+    def record_new(self, session: Session, copies: Sequence[Provided]) -> set[str]:
+        """Does what `record` does with those of which there is no row yet, together; the digests of these.
+
+        They are at one backend, each of another digest. Any other one is left to `record`.
+        """
+        fresh = [copy for copy in copies if copy.fresh and not self._is_late(copy)]
+        return self._insert(session, fresh) if fresh else set()
+
     def adopt(self, session: Session, provided: Provided) -> None:
         """As `record`, of an object that another drive has put and that the caller has just read in full.
 
         However old its key is; and it is never removed, whatever becomes of this transaction. Raises
         ReplicaGone if these bytes are recorded there under another key.
         """
-        if _insert(session, provided):
-            count(session, provided.backend, replicas=1, size=provided.pieces.size)
+        self._insert(session, [provided])
         self.record(session, provided)
 
+    def _is_late(self, provided: Provided) -> bool:
+        return provided.fresh and now() - made_at(provided.key) > self._orphan_age / 2
 
-def _insert(session: Session, provided: Provided) -> bool:
-    values = {
-        "sha256": provided.sha256,
-        "storage_backend": provided.backend,
-        "storage_key": provided.key,
-        "size": provided.pieces.size,
-        "pieces": provided.pieces.sums,
-        "created_at": now(),
-    }
-    # Not by the count of rows: for an INSERT of the ORM, PostgreSQL's driver does not tell it.
-    statement = insert(session, Replica).values(values).on_conflict_do_nothing()
-    return session.scalar(statement.returning(Replica.storage_key)) is not None
+    @staticmethod
+    def _insert(session: Session, copies: Sequence[Provided]) -> set[str]:
+        """Adds and counts the rows that are not there yet; their digests."""
+        rows = [
+            {
+                "sha256": copy.sha256,
+                "storage_backend": copy.backend,
+                "storage_key": copy.key,
+                "size": copy.pieces.size,
+                "pieces": copy.pieces.sums,
+                "created_at": now(),
+            }
+            for copy in copies
+        ]
+        # Not by the count of rows: for an INSERT of the ORM, PostgreSQL's driver does not tell it.
+        statement = insert(session, Replica).on_conflict_do_nothing().returning(Replica.sha256)
+        added = set(session.scalars(statement, rows))
+        for copy in copies:
+            if copy.sha256 in added:
+                count(session, copy.backend, replicas=1, size=copy.pieces.size)
+                copy.used = copy.key
+        return added
 
 
 def lock(session: Session, digests: Sequence[str]) -> Sequence[Replica]:
@@ -211,7 +227,12 @@ def release(session: Session, sha256: str, backend: str, keep: timedelta = timed
     A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it. What
     is kept longer for somebody stays so.
     """
-    there = (Replica.sha256 == sha256, Replica.storage_backend == backend)
+    release_all(session, [sha256], backend, keep)
+
+
+def release_all(session: Session, digests: Sequence[str], backend: str, keep: timedelta) -> None:
+    """As `release`, the replicas of all these digests, which the caller has locked."""
+    there = (Replica.sha256.in_(digests), Replica.storage_backend == backend)
     moment = now() + keep
     longest = case((Replica.retired_at > moment, Replica.retired_at), else_=literal(moment, UTCDateTime))
     session.execute(update(Replica).where(*there).values(retired_at=longest))

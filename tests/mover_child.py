@@ -38,7 +38,7 @@ MOVING: dict[str, Step] = {
     "the bytes are about to be put": (MeasuredStorage, "put", False),
     "the bytes are put": (MeasuredStorage, "put", True),
     "the copy is read back": (Copies, "_read_back", True),
-    "the copy's row is written": (Replicas, "record", True),
+    "the copy's row is written": (Replicas, "record_new", True),
     "the homes are switched, not yet committed": (Switch, "switch", True),
     "the homes are switched": (running, "Outcome", False),
     "all are switched, the end is not noted": (work, "_end", False),
@@ -97,6 +97,7 @@ def die_at(owner: Any, name: str, after: bool, times: int) -> None:
 def main() -> None:
     folder, act, step, times, argument, settings = sys.argv[1:]
     app = create_app(settings_for(Path(folder), **json.loads(settings)))
+    running.AHEAD = 1  # so that each step comes several times
     do, steps = ACTS[act]
     die_at(*steps[step], int(times))
     do(app.extensions["simpledrive"], argument)

@@ -155,7 +155,7 @@ def test_a_worker_that_comes_too_late_changes_nothing(
         flow=running.Flow(),
     )
     (task,) = late._leases.take(1)
-    copy = late._copy(task)
+    copy = late._copy(task, late._look([task])[task.sha256])
     statement = update(MigrationItem).values(leased_until=now() - timedelta(seconds=1))
     any_parts.database.write(lambda session: session.execute(statement))
     assert [told.state for told in run(any_parts, migration)] == ["moved"]

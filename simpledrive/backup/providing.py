@@ -74,7 +74,8 @@ class Provider:
         try:
             body = Incoming(reader, content.size, {"sha256": bytes.fromhex(content.sha256)})
             with self._staging.receive(body) as staged:
-                provided = self._replicas.provide(staged.source, staged.pieces, backend)
+                known = self._replicas.find(staged.sha256, backend)
+                provided = self._replicas.provide(staged.source, staged.pieces, backend, known)
         except BadRequest as error:
             raise BackupError(self._folder.altered(content.sha256)) from error
         finally:

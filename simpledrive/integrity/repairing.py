@@ -61,7 +61,8 @@ class Repairs:
         reasons = []
         for source in self._database.read(partial(_others, bad)):
             try:
-                copy = self._copies.make(source, bad.storage_backend, flow)
+                known = self._replicas.find(bad.sha256, bad.storage_backend)
+                copy = self._copies.make(source, bad.storage_backend, known, flow)
             except ReplicaGone:
                 continue
             except (IntegrityFault, StorageError) as error:

@@ -109,7 +109,8 @@ class CatchingUp:
             if replica is None:
                 raise why
             try:
-                return self._copies.make(replica, wanted.mirror, flow)
+                known = self._replicas.find(wanted.sha256, wanted.mirror)
+                return self._copies.make(replica, wanted.mirror, known, flow)
             except ReplicaGone:
                 continue
             except (StorageError, IntegrityFault) as error:

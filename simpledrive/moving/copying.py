@@ -31,15 +31,16 @@ class Copies:
     def __init__(self, database: Database, backends: Backends, replicas: Replicas) -> None:
         self._database, self._backends, self._replicas = database, backends, replicas
 
-    def make(self, replica: Replica, target: str, flow: Flow) -> Copy:
+    def make(self, replica: Replica, target: str, known: Replica | None, flow: Flow) -> Copy:
         """The bytes of a replica (its pieces loaded) at the target, copied unless they are there already.
 
-        The caller records it, within `Replicas.settled`. Raises ReplicaGone if the source's, or a copy that
-        was there already, are no longer to be used; IntegrityFault if the source's are corrupt, also when
-        they are read again (which is marked, and copied nowhere); StorageError, also if the fresh copy reads
-        back wrong. Then nothing is left.
+        `known` is the target's own replica of them, if there is one. The caller records it, within
+        `Replicas.settled`. Raises ReplicaGone if the source's, or a copy that was there already, are no
+        longer to be used; IntegrityFault if the source's are corrupt, also when they are read again (which
+        is marked, and copied nowhere); StorageError, also if the fresh copy reads back wrong. Then nothing
+        is left.
         """
-        provided = self._provide(replica, target, flow)
+        provided = self._provide(replica, target, known, flow)
         try:
             self._read_back(provided, flow)
         except BaseException:
@@ -47,18 +48,18 @@ class Copies:
             raise
         return Copy(provided, replica.storage_key, now())
 
-    def _provide(self, replica: Replica, target: str, flow: Flow) -> Provided:
+    def _provide(self, replica: Replica, target: str, known: Replica | None, flow: Flow) -> Provided:
         source = self._source(
             replica.storage_backend, replica.storage_key, replica.size, replica.sha256, flow
         )
         pieces = Pieces(replica.size, replica.pieces)
         try:
             try:
-                return self._replicas.provide(source, pieces, target)
+                return self._replicas.provide(source, pieces, target, known)
             except IntegrityFault:
                 # Were they altered on their way only? Then the copy was in vain, and not the bytes.
                 self._look_again(source, replica.storage_key)
-                return self._replicas.provide(source, pieces, target)
+                return self._replicas.provide(source, pieces, target, known)
         except IntegrityFault as error:
             raise IntegrityFault(f"{replica.storage_backend}: {error}") from error
         except ObjectMissing as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.leasing import Lease
@@ -14,6 +14,8 @@ from simpledrive.sql import Database
 
 MOST = 500
 """Items that are leased at a time, however many of them share their bytes."""
+SMALL = 1 << 20
+"""Bytes of a content that is copied in no time."""
 
 
 class Leases(Lease):
@@ -25,47 +27,56 @@ class Leases(Lease):
         self._migration = migration
         self._behind = ""
 
-    def take(self, contents: int) -> list[Task]:
-        """Up to so many contents that nobody is at work on. Empty: there are none just now."""
-        tasks = self._database.write(lambda session: self._take(session, contents))
+    def take(self, contents: int, small: int = 0) -> list[Task]:
+        """Up to so many contents that nobody is at work on; up to `small` of them, as long as they are small.
+
+        Empty: there are none just now.
+        """
+        tasks = self._database.write(lambda session: self._take(session, contents, small))
         if tasks or not self._behind:
             return tasks
         self._behind = ""  # what others had leased before there may have become free
-        return self._database.write(lambda session: self._take(session, contents))
+        return self._database.write(lambda session: self._take(session, contents, small))
 
-    def _take(self, session: Session, contents: int) -> list[Task]:
-        free = self.is_free
+    def _take(self, session: Session, contents: int, small: int) -> list[Task]:
         running = select(Migration.state).where(Migration.id == self._migration)
-        if session.scalar(running) != "running":
+        if session.scalar(running) != "running" or not (found := self._free(session, contents, small)):
             return []
-        look = (
-            select(MigrationItem.sha256, MigrationItem.record)
-            .where(*free, MigrationItem.sha256 >= self._behind)
-            .order_by(MigrationItem.sha256, MigrationItem.record)
-            .limit(MOST)
-        )
-        found = [
-            (sha256, [row.record for row in rows])
-            for sha256, rows in groupby(session.execute(look), key=lambda row: row.sha256)
-        ][:contents]
-        if not found:
-            return []
+        item = MigrationItem
+        which = [*self.is_free, item.sha256.in_(found)]
+        if len(found) == 1:
+            which.append(item.record.in_(select(item.record).where(*which).order_by(item.record).limit(MOST)))
         take = (
-            update(MigrationItem)
-            .where(
-                *free,
-                MigrationItem.sha256.in_([sha256 for sha256, _ in found]),
-                MigrationItem.record.in_([record for _, records in found for record in records]),
-            )
+            update(item)
+            .where(*which)
             .values(self.taken())
-            .returning(MigrationItem.sha256, MigrationItem.record, MigrationItem.size)
+            .returning(item.sha256, item.record, item.size)
             .execution_options(synchronize_session=False)
         )
         # Others may have been faster with some of them.
         taken = sorted(session.execute(take).all())
-        self._behind = found[-1][0]
+        self._behind = found[-1]
         return [
             Task(sha256, rows[0].size, tuple(row.record for row in rows))
             for sha256, group in groupby(taken, key=lambda row: row.sha256)
             if (rows := list(group))
         ]
+
+    def _free(self, session: Session, contents: int, small: int) -> list[str]:
+        """Digests in order, from where the last ones were; several have at most MOST items together."""
+        item = MigrationItem
+        look = (
+            select(item.sha256, func.count(), func.max(item.size))
+            .where(*self.is_free, item.sha256 >= self._behind)
+            .group_by(item.sha256)
+            .order_by(item.sha256)
+            .limit(max(contents, small))
+        )
+        found: list[str] = []
+        items = 0
+        for sha256, count, size in session.execute(look):
+            items += count
+            if found and (items > MOST or (len(found) >= contents and size > SMALL)):
+                break
+            found.append(sha256)
+        return found

@@ -53,7 +53,8 @@ class Mover:
                 change = Change(caller, id, values, only)
                 return self._database.write(change.change, change.happened) if values else blob
             with suppress(ReplicaGone):
-                copy = self._copies.make(replica, target, Flow())
+                known = self._replicas.find(replica.sha256, target)
+                copy = self._copies.make(replica, target, known, Flow())
                 with self._replicas.settled(copy.provided):
                     return self._database.write(partial(self._switch, caller, blob, copy, only, values))
         raise Busy("Others keep changing this blob, try again.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Collection, Generator, Iterator, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session, undefer
 
 from simpledrive.errors import Busy, DriveError, ObjectMissing, StorageError, StorageUnavailable
@@ -28,6 +29,10 @@ PAUSES = (0.5, 2.0)
 """Seconds before what failed by something that may pass is tried again."""
 HOPELESS = 20
 """Contents that failed at a backend, one after the other, after which a run stops."""
+AHEAD = 8
+"""Small contents that are leased for each thread, so that none waits for a transaction."""
+GATHERING = 0.05
+"""Seconds that a copy waits for others, to be switched to in one transaction with them."""
 LOOK = 0.5
 """Seconds between looks whether it is to stop, and whether what others have leased has become free."""
 
@@ -41,6 +46,13 @@ class Outcome:
     state: ItemState
     records: int
     why: str = ""
+
+
+class There(NamedTuple):
+    """The replicas of some bytes; `source` only as long as a record has its home there."""
+
+    source: Replica | None
+    target: Replica | None
 
 
 class Run:
@@ -77,10 +89,7 @@ class Run:
         with self._leases.kept(), ThreadPoolExecutor(self._workers, "move") as pool:
             try:
                 while self._submit(pool):
-                    copied = self._copied()
-                    yield from self._settled([(self._under_way.pop(copy), copy) for copy in copied])
-                    if self._failures >= HOPELESS:
-                        raise Stopped(f"{self._failures} contents failed one after the other.")
+                    yield from self._settled(self._copied())
             finally:
                 self._flow.stop()
                 pool.shutdown(cancel_futures=True)
@@ -89,21 +98,24 @@ class Run:
     def _submit(self, pool: ThreadPoolExecutor) -> bool:
         """Gives the threads more to do; whether anything is under way. Waits for what others have leased."""
         while True:
-            room = 2 * self._workers - len(self._under_way)
-            again, self._again = self._again, []
-            for task in [*again, *(self._leases.take(room) if room >= self._workers else [])]:
-                self._under_way[pool.submit(self._copy, task)] = task
+            tasks, self._again = self._again, []
+            if sum(not copied.done() for copied in self._under_way) <= self._workers:
+                tasks = [*tasks, *self._leases.take(self._workers, AHEAD * self._workers)]
+            there = self._look(tasks)
+            for task in tasks:
+                self._under_way[pool.submit(self._copy, task, there[task.sha256])] = task
             if self._under_way or not self._database.read(self._is_unfinished):
                 return bool(self._under_way)
             self._flow.wait(LOOK)
 
     def _copied(self) -> set[Future[Copy | None]]:
-        """Some that a thread has done with. Raises Stopped, and leaves all under way."""
+        """Some that a thread has done with, each of other bytes. Raises Stopped, and leaves all under way."""
         done: set[Future[Copy | None]] = set()
         while not done:
             done, _ = wait(self._under_way, timeout=LOOK, return_when=FIRST_COMPLETED)
             self._flow.wait(0)
-        return done
+        done, _ = wait(self._under_way, timeout=GATHERING, return_when=ALL_COMPLETED)
+        return set({self._under_way[copied].sha256: copied for copied in done}.values())
 
     def _forget_copies(self) -> None:
         """Removes what was copied and is not switched to any more."""
@@ -118,15 +130,24 @@ class Run:
         running = select(Migration.id).where(Migration.id == self._migration.id, Migration.state == "running")
         return session.scalar(running.where(pending)) is not None
 
-    def _copy(self, task: Task) -> Copy | None:
+    def _look(self, tasks: Sequence[Task]) -> dict[str, There]:
+        """What is recorded of the bytes of these tasks."""
+        if not tasks:
+            return {}
+        digests = [task.sha256 for task in tasks]
+        found = self._database.read(partial(self._replicas_of, digests))
+        rows = {(row.sha256, row.storage_backend): row for row in found}
+        source, target = self._migration.source, self._migration.target
+        return {sha256: There(rows.get((sha256, source)), rows.get((sha256, target))) for sha256 in digests}
+
+    def _copy(self, task: Task, there: There) -> Copy | None:
         """In a thread: the bytes at the target; None if no record at the source has them any more."""
         pauses, attempts = iter(PAUSES), iter(range(ATTEMPTS))
         while True:
+            if there.source is None:
+                return None
             try:
-                replica = self._database.read(partial(self._replica, task.sha256))
-                if replica is None:
-                    return None
-                return self._copies.make(replica, self._migration.target, self._flow)
+                return self._copies.make(there.source, self._migration.target, there.target, self._flow)
             except ReplicaGone:
                 if next(attempts, None) is None:
                     raise Busy("Others keep changing these bytes.") from None
@@ -137,33 +158,34 @@ class Run:
                 pause = after
                 log.warning("trying again: %s", error)
             self._flow.wait(pause)
+            there = self._look([task])[task.sha256]
 
-    def _replica(self, sha256: str, session: Session) -> Replica | None:
-        """The source's, with its pieces: half a megabyte for a large blob, so never several at a time."""
-        source = self._migration.source
+    def _replicas_of(self, digests: Sequence[str], session: Session) -> Sequence[Replica]:
+        """With their pieces: half a megabyte of a large blob, of which few are leased at a time."""
+        source, target = self._migration.source, self._migration.target
         named = [
-            exists().where(table.sha256 == sha256, table.storage_backend == source)
+            exists().where(table.sha256 == Replica.sha256, table.storage_backend == source)
             for table in (Blob, BlobHistory)
         ]
-        query = select(Replica).where(
-            Replica.sha256 == sha256, Replica.storage_backend == source, or_(*named)
-        )
-        return session.scalars(query.options(undefer(Replica.pieces))).one_or_none()
+        here = or_(Replica.storage_backend == target, and_(Replica.storage_backend == source, or_(*named)))
+        query = select(Replica).where(Replica.sha256.in_(digests), here)
+        return session.scalars(query.options(undefer(Replica.pieces))).all()
 
-    def _settled(self, done: Sequence[tuple[Task, Future[Copy | None]]]) -> Iterator[Outcome]:
-        copies = []
-        for task, copied in done:
+    def _settled(self, done: Collection[Future[Copy | None]]) -> Iterator[Outcome]:
+        copies = {copied: copied.result() for copied in done if copied.exception() is None}
+        fresh = [(self._under_way.pop(copied), copy) for copied, copy in copies.items() if copy is not None]
+        if fresh:
+            yield from self._switched(fresh)
+        for copied in done:
+            if (task := self._under_way.get(copied)) is None:
+                continue
             error = copied.exception()
             if isinstance(error, Stopped):
                 raise error
-            if error is not None:
-                yield self._failed(task, error)
-            elif (copy := copied.result()) is not None:
-                copies.append((task, copy))
-            else:
-                yield self._said(task, "gone", GONE)
-        if copies:
-            yield from self._switched(copies)
+            del self._under_way[copied]
+            yield self._said(task, "gone", GONE) if error is None else self._failed(task, error)
+            if self._failures >= HOPELESS:
+                raise Stopped(f"{self._failures} contents failed one after the other.")
 
     def _switched(self, copies: Sequence[tuple[Task, Copy]]) -> Iterator[Outcome]:
         switch = Switch(self._replicas, self._migration, self._leases.worker, copies)

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import audit
@@ -16,7 +17,7 @@ from simpledrive.errors import StorageUnavailable
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.copying import Copy
 from simpledrive.moving.tally import add
-from simpledrive.replicas import ReplicaGone, Replicas, lock, release
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, lock, release, release_all
 from simpledrive.rights import SERVER
 from simpledrive.sql import affected
 from simpledrive.usage import count
@@ -42,18 +43,31 @@ def record(session: Session, replicas: Replicas, copies: Sequence[Copy]) -> list
     """
     copies = sorted(copies, key=lambda copy: copy.provided.sha256)
     lock(session, [copy.provided.sha256 for copy in copies])
-    recorded = []
-    for copy in copies:
-        provided = copy.provided
-        try:
-            replicas.record(session, provided)
-        except (ReplicaGone, StorageUnavailable):
-            continue
-        if provided.used == provided.key:
-            there = (Replica.sha256 == provided.sha256, Replica.storage_backend == provided.backend)
-            session.execute(update(Replica).where(*there).values(verified_at=copy.verified_at))
-            recorded.append(copy)
+    new = replicas.record_new(session, [copy.provided for copy in copies])
+    recorded = [
+        copy
+        for copy in copies
+        if copy.provided.sha256 in new or _is_recorded(session, replicas, copy.provided)
+    ]
+    verified = [
+        {
+            "sha256": copy.provided.sha256,
+            "storage_backend": copy.provided.backend,
+            "verified_at": copy.verified_at,
+        }
+        for copy in recorded
+    ]
+    if verified:
+        session.execute(update(Replica), verified)
     return recorded
+
+
+def _is_recorded(session: Session, replicas: Replicas, provided: Provided) -> bool:
+    try:
+        replicas.record(session, provided)
+    except (ReplicaGone, StorageUnavailable):
+        return False
+    return provided.used == provided.key
 
 
 class Switch:
@@ -74,14 +88,26 @@ class Switch:
         pending = [item for item in items if item.state == "pending"]
         records = [item.record for item in pending]
         moved = switch_homes(session, records, migration.source, migration.target)
-        for item in pending:
-            _settle(item, recorded[item.sha256], is_moved=item.record in moved)
-            add(session, migration.id, item.state, item.size)
+        settled = {
+            (item.sha256, item.record): _settled(recorded[item.sha256], is_moved=item.record in moved)
+            for item in pending
+        }
+        if settled:
+            rows = [
+                {"migration": migration.id, "sha256": sha256, "record": record} | what
+                for (sha256, record), what in settled.items()
+            ]
+            session.execute(update(MigrationItem), rows)
         states: dict[str, Counter[ItemState]] = {sha256: Counter() for sha256 in sorted(recorded)}
         for item in items:
-            states[item.sha256][item.state] += 1
+            what = settled.get((item.sha256, item.record))
+            states[item.sha256][item.state if what is None else what["state"]] += 1
+            if what is not None:
+                add(session, migration.id, what["state"], item.size)
+        if states:
+            keep = timedelta(seconds=migration.grace_seconds)
+            release_all(session, list(states), migration.source, keep)
         for sha256, found in states.items():
-            release(session, sha256, migration.source, timedelta(seconds=migration.grace_seconds))
             if found["moved"]:
                 self._replicas.mirrors.want(session, sha256, migration.target)
             else:
@@ -89,17 +115,18 @@ class Switch:
                 release(session, sha256, migration.target)
         return states
 
-    def _items(self, session: Session, recorded: dict[str, Copy]) -> list[MigrationItem]:
+    def _items(self, session: Session, recorded: dict[str, Copy]) -> Sequence[Row[str, UUID, ItemState, int]]:
         """Those of ours that are recorded. A task that somebody else has taken over has none left."""
         records = [record for sha256 in recorded for record in self._done[sha256][0].records]
-        query = select(MigrationItem).where(
+        item = MigrationItem
+        query = select(item.sha256, item.record, item.state, item.size).where(
             MigrationItem.migration == self._migration.id,
             MigrationItem.sha256.in_(recorded),
             MigrationItem.record.in_(records),
             MigrationItem.leased == self._worker,
         )
         in_order = query.order_by(MigrationItem.sha256, MigrationItem.record)
-        return list(session.scalars(in_order.with_for_update()))
+        return session.execute(in_order.with_for_update()).all()
 
 
 def switch_homes(session: Session, records: Sequence[UUID], source: str, target: str) -> set[UUID]:
@@ -107,9 +134,11 @@ def switch_homes(session: Session, records: Sequence[UUID], source: str, target:
     there = {"storage_backend": target}
     aside = update(BlobHistory).where(BlobHistory.pk.in_(records), BlobHistory.storage_backend == source)
     current = update(Blob).where(Blob.pk.in_(records), Blob.storage_backend == source)
-    moved = set(session.scalars(aside.values(there).returning(BlobHistory.pk)))
+    # No object of a session is of these: it need not be told.
+    untold = {"synchronize_session": False}
+    moved = set(session.scalars(aside.values(there).returning(BlobHistory.pk), execution_options=untold))
     counted = current.values(there | {"version": Blob.version + 1})
-    blobs = session.execute(counted.returning(Blob.pk, Blob.id)).all()
+    blobs = session.execute(counted.returning(Blob.pk, Blob.id), execution_options=untold).all()
     count(session, source, blobs=-len(blobs))
     count(session, target, blobs=len(blobs))
     audit.note_each(session, SERVER, "blob.moved", [id for _, id in blobs], came_from=source, went_to=target)
@@ -129,11 +158,16 @@ def settle(session: Session, migration: str, worker: str, task: Task, state: Ite
     add(session, migration, state, task.size, items=affected(session, settled))
 
 
-def _settle(item: MigrationItem, copy: Copy, *, is_moved: bool) -> None:
-    item.leased_until = None
-    if is_moved:
-        item.state, item.why, item.moved_at = "moved", "", now()
-        item.source_key, item.target_key = copy.source_key, copy.provided.key
-        item.verified_at = copy.verified_at
-    else:
-        item.state, item.why = "gone", GONE
+def _settled(copy: Copy, *, is_moved: bool) -> dict[str, Any]:
+    """What becomes of an item."""
+    if not is_moved:
+        return {"leased_until": None, "state": "gone", "why": GONE}
+    return {
+        "leased_until": None,
+        "state": "moved",
+        "why": "",
+        "moved_at": now(),
+        "source_key": copy.source_key,
+        "target_key": copy.provided.key,
+        "verified_at": copy.verified_at,
+    }
