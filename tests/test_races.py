@@ -4,6 +4,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from itertools import count
 
@@ -11,12 +12,15 @@ import pytest
 import requests
 from flask import Flask
 from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
+from simpledrive.moving import Outcome
 from simpledrive.parts import Parts
+from simpledrive.records import Deletion
 from simpledrive.rights import SERVER
 from tests.apps import BEARER
 from tests.drives import check, digest_of, fetch, keep, objects, replace, replicas, versions
-from tests.moves import move
+from tests.moves import after_reading_back, begin, move, run, states
 from tests.servers import Server, wait_for
 from tests.sources import content
 
@@ -297,6 +301,35 @@ def test_a_sweep_waits_for_whoever_is_about_to_need_a_replica(
     monkeypatch.setattr(pair[0].drive._replicas, "record", slow)
     all_well(together(lambda: keep(pair[0], "b", X), sweep_then))
     assert fetch(pair[1], "b") == X
+
+
+def test_what_is_deleted_at_the_moment_of_its_move_moves_as_well(
+    pair: tuple[Parts, Parts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion has put the version aside, and ends when the move waits for the row that it has locked."""
+    history = timedelta(days=30)
+    for parts in pair:
+        monkeypatch.setattr(parts.upkeep, "_history", history)
+    keep(pair[0], "a", X)
+    migration = begin(pair[0])
+    delete, put_aside, waits = Deletion.delete, threading.Event(), waiting_for_a_lock(pair[0])
+
+    def slow(self: Deletion, session: Session) -> bool:
+        deleted = delete(self, session)
+        session.flush()
+        put_aside.set()
+        wait_for(waits, "the move to wait for this transaction")
+        return deleted
+
+    def move_then() -> list[Outcome]:
+        with after_reading_back(monkeypatch, lambda _: put_aside.wait(30)):
+            return list(run(pair[0], migration))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Deletion, "delete", slow)
+        all_well(together(move_then, lambda: pair[1].drive.delete(SERVER, "a")))
+    assert states(pair[0], migration) == {"moved": 1}
+    assert [row.storage_backend for row in versions(pair[0], "a")] == ["database"]
 
 
 def waiting_for_a_lock(parts: Parts) -> Callable[[], bool]:

@@ -130,15 +130,19 @@ class Switch:
 
 
 def switch_homes(session: Session, records: Sequence[UUID], source: str, target: str) -> set[UUID]:
-    """Switches those of the records, blobs or earlier versions, that are at home at the source; which."""
+    """Switches those of the records, blobs or earlier versions, that are at home at the source; which.
+
+    The blobs first: a surrogate key only ever goes from them to the history. What somebody is putting aside
+    at this moment is waited for here, and found there.
+    """
     there = {"storage_backend": target}
-    aside = update(BlobHistory).where(BlobHistory.pk.in_(records), BlobHistory.storage_backend == source)
     current = update(Blob).where(Blob.pk.in_(records), Blob.storage_backend == source)
     # No object of a session is of these: it need not be told.
     untold = {"synchronize_session": False}
-    moved = set(session.scalars(aside.values(there).returning(BlobHistory.pk), execution_options=untold))
     counted = current.values(there | {"version": Blob.version + 1})
     blobs = session.execute(counted.returning(Blob.pk, Blob.id), execution_options=untold).all()
+    aside = update(BlobHistory).where(BlobHistory.pk.in_(records), BlobHistory.storage_backend == source)
+    moved = set(session.scalars(aside.values(there).returning(BlobHistory.pk), execution_options=untold))
     count(session, source, blobs=-len(blobs))
     count(session, target, blobs=len(blobs))
     audit.note_each(session, SERVER, "blob.moved", [id for _, id in blobs], came_from=source, went_to=target)
