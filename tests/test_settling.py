@@ -1,16 +1,18 @@
 """What becomes of bytes that were put at a backend when recording them does not go through."""
 
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
 
 import pytest
 
 from simpledrive.errors import Busy, DatabaseFull, DatabaseUnavailable, DriveError, StorageUnavailable
+from simpledrive.moving.running import Run
 from simpledrive.moving.switching import Switch
 from simpledrive.parts import Parts
 from simpledrive.records import Recording
 from simpledrive.storage.base import made_at
-from tests.drives import check, keep, objects, replicas
+from tests.drives import check, keep, lose, objects, replicas
 from tests.moves import move
 
 
@@ -75,3 +77,27 @@ def test_what_took_so_long_that_a_sweep_may_take_it_for_lost_is_refused(
                 put(any_parts)
     assert objects(any_parts, "database") == set()
     check(any_parts)
+
+
+def test_what_fails_first_costs_no_copy_that_ended_with_it(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two contents end together, one copied, one failed; writing down that it failed does not go through."""
+    keep(any_parts, "a", b"bytes")
+    keep(any_parts, "b", b"others")
+    lose(any_parts, b"others", "local")
+
+    def both(self: Run) -> set[object]:
+        return set(wait(self._under_way)[0])
+
+    def busy(*_: object) -> None:
+        raise Busy("locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_copied", both)
+        patch.setattr("simpledrive.moving.running.settle", busy)
+        with pytest.raises(Busy):
+            move(any_parts)
+    recorded = {row.storage_key for row in replicas(any_parts) if row.storage_backend == "database"}
+    assert objects(any_parts, "database") == recorded
+    assert len(recorded) == 1

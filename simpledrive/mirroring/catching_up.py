@@ -142,21 +142,18 @@ class CatchingUp:
         return best
 
     def _settle(self, waiting: Waiting, done: Sequence[tuple[Wanted, Future[Copy | None]]]) -> None:
-        copies = []
-        for wanted, copied in sorted(done, key=itemgetter(0)):
-            error = copied.exception()
-            if isinstance(error, Stopped):
-                continue
-            if error is None:
-                copies.append((wanted, copied.result()))
-            else:
-                self._put_off(waiting, wanted, error)
+        """Records what was copied, first of all: whatever comes in between then leaves no copy behind."""
+        ended = [(wanted, copied, copied.exception()) for wanted, copied in sorted(done, key=itemgetter(0))]
+        copies = [(wanted, copied.result()) for wanted, copied, error in ended if error is None]
         if copies:
             with ExitStack() as stack:
                 for _, copy in copies:
                     if copy is not None:
                         stack.enter_context(self._replicas.settled(copy.provided))
                 self._database.write(partial(self._record, waiting, copies))
+        for wanted, _, error in ended:
+            if error is not None and not isinstance(error, Stopped):
+                self._put_off(waiting, wanted, error)
 
     def _record(
         self, waiting: Waiting, copies: Sequence[tuple[Wanted, Copy | None]], session: Session
