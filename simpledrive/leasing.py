@@ -42,8 +42,8 @@ class Lease:
 
     @property
     def is_mine(self) -> tuple[ColumnElement[bool], ...]:
-        """What holds of a row that this worker has leased."""
-        return (*self._which, self._table.leased == self.worker)
+        """What holds of a row that this worker has leased: found by an index of those that anybody has."""
+        return (self._table.leased == self.worker, self._table.leased_until.is_not(None))
 
     def taken(self) -> dict[str, Any]:
         """What to write into a row to lease it."""

@@ -1,22 +1,28 @@
 """What a migration is: selected, planned, gone on with, shared, rolled back, given up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import insert, update
+from sqlalchemy.orm import Session
 
 from simpledrive.errors import Forbidden, Invalid, MigrationNotFound, StorageRefused, WrongState
-from simpledrive.models import Blob, MigrationItem, Replica, now
-from simpledrive.moving import Selection, leasing, running
+from simpledrive.ids import uuid7
+from simpledrive.mirroring.waiting import Waiting
+from simpledrive.models import Blob, MigrationItem, Replica, WantedCopy, now
+from simpledrive.moving import Selection, leasing, running, switching
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
+from simpledrive.usage import count
 from tests.drives import check, digest_of, fetch, flip, keep, lose, objects, replace, replicas
 from tests.moves import begin, move, plan, roll_back, run, states
+from tests.plans import plans_of
 from tests.sources import content
 
 
@@ -122,6 +128,102 @@ def test_several_processes_share_a_migration_and_nothing_moves_twice(
     for id, data in contents.items():
         assert fetch(second, id) == data
     check(first)
+
+
+def test_a_thousand_records_of_the_same_bytes_move_in_portions(
+    make_app: Callable[..., Flask], any_database: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among others that are not alike; and read, put and read back once, whoever is at it."""
+    parts: Parts = make_app(**any_database).extensions["simpledrive"]
+    keep(parts, "the same 0", b"the same")
+    alike(parts, "the same 0", 1100)
+    for seed in range(20):
+        keep(parts, f"{seed}", content(10, seed))
+    largest: list[int] = []
+    switch_homes = switching.switch_homes
+
+    def counted(session: Session, records: Sequence[UUID], *places: str) -> set[UUID]:
+        largest.append(len(records))
+        return switch_homes(session, records, *places)
+
+    monkeypatch.setattr(switching, "switch_homes", counted)
+    migration = begin(parts)
+    others = ThreadPoolExecutor(1).submit(lambda: list(run(parts, migration)))
+    told = [*run(parts, migration), *others.result(60)]
+    assert states(parts, migration) == {"moved": 1121}
+    assert sum(outcome.records for outcome in told) == 1121
+    assert max(largest) <= switching.MOST
+    assert len(objects(parts, "database")) == 21
+    assert set(homes(parts).values()) == {"database"}
+    check(parts)
+
+
+def test_a_thousand_records_of_bytes_that_are_lost_all_fail(any_parts: Parts) -> None:
+    keep(any_parts, "the same 0", b"the same")
+    alike(any_parts, "the same 0", 1100)
+    lose(any_parts, b"the same", "local")
+    migration = begin(any_parts)
+    told = list(run(any_parts, migration))
+    assert {outcome.state for outcome in told} == {"failed"}
+    assert sum(outcome.records for outcome in told) == 1101
+    assert states(any_parts, migration) == {"failed": 1101}
+
+
+def test_whoever_keeps_leases_looks_at_these_alone(any_parts: Parts) -> None:
+    """Every worker does so every few seconds, as a writer: what is left to do must not make it cost more."""
+    migration = begin(any_parts)
+    pending = [
+        {
+            "migration": migration.id,
+            "sha256": f"{number:064x}",
+            "record": uuid7(),
+            "blob_id": f"{number}",
+            "version": 1,
+            "size": 1,
+            "state": "pending",
+        }
+        for number in range(5000)
+    ]
+    any_parts.database.write(lambda session: session.execute(insert(MigrationItem), pending))
+    wanted = [
+        {"sha256": f"{number:064x}", "storage_backend": "database", "since": now(), "due_at": now()}
+        for number in range(5000)
+    ]
+    any_parts.database.write(lambda session: session.execute(insert(WantedCopy), wanted))
+    leases, waiting = (
+        leasing.Leases(any_parts.database, migration.id),
+        Waiting(any_parts.database, any_parts.mirrors),
+    )
+    engine = any_parts.database.engine
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE migration_items, wanted_copies")
+
+    def work() -> None:
+        assert len(leases.take(8)) == 8
+        assert len(waiting.take(8, ["database"])) == 8
+        for lease in (leases, waiting):
+            with lease.kept():
+                pass
+
+    plans = plans_of(engine, work, "migration_items", "wanted_copies")
+    for name in ("ix_migration_items_leased", "ix_wanted_copies_leased"):
+        assert any(name in plan for plan in plans), plans
+    assert not any("Seq Scan" in plan or "SCAN migr" in plan or "SCAN wanted" in plan for plan in plans), (
+        plans
+    )
+
+
+def alike(parts: Parts, id: str, number: int) -> None:
+    """Adds so many blobs with the bytes of this one."""
+    blob = parts.drive.describe(SERVER, id)
+    rows = [blob.described() | {"pk": uuid7(), "id": f"the same {n}"} for n in range(1, number + 1)]
+
+    def work(session: Session) -> None:
+        session.execute(insert(Blob), rows)
+        count(session, blob.storage_backend, blobs=number)
+
+    parts.database.write(work)
 
 
 def test_what_a_dead_worker_had_leased_is_free_after_a_while(

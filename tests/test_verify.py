@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
-from sqlalchemy import Engine, event, insert, update
+from sqlalchemy import insert, update
 
 from simpledrive.errors import StorageRefused, StorageUnavailable
 from simpledrive.integrity import checking, comparing, threads, verifying
@@ -30,6 +30,7 @@ from tests.broken_storages import MemoryStorage
 from tests.contract import MIB, memory_within
 from tests.damage import DAMAGE, alter, as_it_is, remove, replica_of, verify
 from tests.drives import PIECE, check, digest_of, fetch, keep, lose, replicas, trust_no_more
+from tests.plans import plans_of
 from tests.sources import content, source_of
 from tests.test_metrics import scrape, value
 
@@ -404,35 +405,14 @@ def test_each_way_of_looking_uses_an_index(any_parts: Parts) -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE replicas")
-    plans = plans_of(engine, lambda: next(oldest(any_parts.database, "local", moment)))
+    plans = plans_of(engine, lambda: next(oldest(any_parts.database, "local", moment)), "replicas")
     for name in ("ix_replicas_unverified", "ix_replicas_verified"):
         assert any(name in plan for plan in plans), plans
     assert not any("Sort" in plan or "TEMP B-TREE" in plan for plan in plans), plans
-    plans += plans_of(engine, lambda: any_parts.soundness.of(["local"]))
-    plans += plans_of(engine, lambda: next(due(any_parts.database, "local", moment)))
+    plans += plans_of(engine, lambda: any_parts.soundness.of(["local"]), "replicas")
+    plans += plans_of(engine, lambda: next(due(any_parts.database, "local", moment)), "replicas")
     assert any("ix_replicas_bad" in plan for plan in plans), plans
     assert not any("Seq Scan on replicas" in plan or "SCAN replicas" in plan for plan in plans), plans
-
-
-def plans_of(engine: Engine, work: Callable[[], object]) -> list[str]:
-    """The plan of every query on replicas."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if "FROM replicas" in statement:
-            asked.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        work()
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
-    with engine.connect() as connection:
-        return [
-            str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-            for statement, parameters in asked
-        ]
 
 
 # --- What others are told

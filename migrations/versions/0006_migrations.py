@@ -11,7 +11,7 @@ depends_on = None
 bytewise = sa.String().with_variant(sa.Text(collation="C"), "postgresql")
 moment = sa.DateTime(timezone=True)
 still_open = sa.text("state IN ('planning', 'running', 'paused')")
-pending = sa.text("state = 'pending'")
+leased = sa.text("leased_until IS NOT NULL")
 
 COUNTS = ("items", "bytes", "moved", "moved_bytes", "failed", "gone", "back", "stays")
 
@@ -61,11 +61,11 @@ def upgrade() -> None:
         sa.Column("moved_at", moment),
     )
     op.create_index(
-        "ix_migration_items_pending",
+        "ix_migration_items_leased",
         "migration_items",
-        ["migration", "sha256"],
-        sqlite_where=pending,
-        postgresql_where=pending,
+        ["leased"],
+        sqlite_where=leased,
+        postgresql_where=leased,
     )
     op.create_index("ix_migration_items_state", "migration_items", ["migration", "state", "sha256", "record"])
 

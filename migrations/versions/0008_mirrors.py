@@ -10,6 +10,7 @@ depends_on = None
 
 bytewise = sa.String().with_variant(sa.Text(collation="C"), "postgresql")
 moment = sa.DateTime(timezone=True)
+leased = sa.text("leased_until IS NOT NULL")
 
 
 def upgrade() -> None:
@@ -23,6 +24,9 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("leased", bytewise),
         sa.Column("leased_until", moment),
+    )
+    op.create_index(
+        "ix_wanted_copies_leased", "wanted_copies", ["leased"], sqlite_where=leased, postgresql_where=leased
     )
     op.create_index("ix_wanted_copies_due", "wanted_copies", ["storage_backend", "due_at"])
     op.create_index("ix_wanted_copies_since", "wanted_copies", ["storage_backend", "since"])

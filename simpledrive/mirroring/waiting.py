@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.leasing import Lease
@@ -41,20 +41,24 @@ class Waiting(Lease):
         found = self._database.read(partial(self._due, each=each, mirrors=sorted(mirrors)))
         return self._database.write(partial(self._take, found=found)) if found else []
 
-    def _due(self, session: Session, *, each: int, mirrors: Collection[str]) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
+    def _due(self, session: Session, *, each: int, mirrors: Collection[str]) -> dict[str, list[str]]:
+        found = {}
         for mirror in mirrors:
             due = (WantedCopy.storage_backend == mirror, WantedCopy.due_at <= now(), *self.is_free)
             query = select(WantedCopy.sha256).where(*due).order_by(WantedCopy.due_at).limit(each)
-            found += [(sha256, mirror) for sha256 in session.scalars(query)]
+            if digests := list(session.scalars(query)):
+                found[mirror] = digests
         return found
 
-    def _take(self, session: Session, *, found: Sequence[tuple[str, str]]) -> list[Wanted]:
-        there = tuple_(WantedCopy.sha256, WantedCopy.storage_backend).in_(found)
-        take = update(WantedCopy).where(there, *self.is_free).values(self.taken())
-        # Others may have been faster with some of them.
-        taken = take.returning(WantedCopy.sha256, WantedCopy.storage_backend)
-        return [Wanted(*row) for row in session.execute(taken, execution_options=UNSYNCHRONIZED)]
+    def _take(self, session: Session, *, found: Mapping[str, Sequence[str]]) -> list[Wanted]:
+        taken: list[Wanted] = []
+        for mirror, digests in sorted(found.items()):
+            there = (WantedCopy.sha256.in_(digests), WantedCopy.storage_backend == mirror)
+            take = update(WantedCopy).where(*there, *self.is_free).values(self.taken())
+            # Others may have been faster with some of them.
+            mine = session.scalars(take.returning(WantedCopy.sha256), execution_options=UNSYNCHRONIZED)
+            taken += [Wanted(sha256, mirror) for sha256 in mine]
+        return taken
 
     def put_off(self, wanted: Wanted, why: str) -> None:
         """It failed, and is tried again, each time after twice as long; unless nobody needs it by now."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, Dialect, String, Text, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Index, String, Text, TypeDecorator, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 BYTEWISE = String().with_variant(Text(collation="C"), "postgresql")
@@ -43,6 +43,12 @@ class Leased:
 
     leased: Mapped[str | None] = mapped_column(BYTEWISE)
     leased_until: Mapped[Moment | None]
+
+
+def leased_index(table: str) -> Index:
+    """By which a worker finds what it has leased in this table, to keep it: whatever else lies there."""
+    is_leased = text("leased_until IS NOT NULL")
+    return Index(f"ix_{table}_leased", "leased", sqlite_where=is_leased, postgresql_where=is_leased)
 
 
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from simpledrive.models.base import BYTEWISE, Base, Leased, Moment
+from simpledrive.models.base import BYTEWISE, Base, Leased, Moment, leased_index
 
 MigrationState = Literal[
     "planning", "running", "paused", "ended", "rolling_back", "rolled_back", "finalizing", "finalized"
@@ -21,7 +21,6 @@ What has `ended` has nothing left to try; some may have failed.
 ItemState = Literal["pending", "moved", "failed", "gone", "back", "stays"]
 """`gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`."""
 
-PENDING = text("state = 'pending'")
 OPEN = text("state IN ('planning', 'running', 'paused')")
 
 
@@ -73,19 +72,13 @@ class Migration(Base):
 class MigrationItem(Leased, Base):
     """One blob, or one of its earlier versions, of a migration. Those with the same bytes are neighbours.
 
-    A worker that is late may find that another one has taken it. `record` is the surrogate key of the blob or
-    version, which stays when it is put aside.
+    The first of these that is pending is leased for all of them. A worker that is late may find that another
+    one has taken them. `record` is the surrogate key of the blob or version: it stays when that is put aside.
     """
 
     __tablename__ = "migration_items"
     __table_args__ = (
-        Index(
-            "ix_migration_items_pending",
-            "migration",
-            "sha256",
-            sqlite_where=PENDING,
-            postgresql_where=PENDING,
-        ),
+        leased_index("migration_items"),
         Index("ix_migration_items_state", "migration", "state", "sha256", "record"),
     )
 

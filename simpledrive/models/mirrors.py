@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Index, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from simpledrive.models.base import BYTEWISE, Base, Leased, Moment
+from simpledrive.models.base import BYTEWISE, Base, Leased, Moment, leased_index
 
 
 class WantedCopy(Leased, Base):
@@ -16,6 +16,7 @@ class WantedCopy(Leased, Base):
 
     __tablename__ = "wanted_copies"
     __table_args__ = (
+        leased_index("wanted_copies"),
         Index("ix_wanted_copies_due", "storage_backend", "due_at"),
         Index("ix_wanted_copies_since", "storage_backend", "since"),
     )

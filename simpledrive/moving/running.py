@@ -19,7 +19,7 @@ from simpledrive.models import Blob, BlobHistory, ItemState, Migration, Migratio
 from simpledrive.moving.copying import Copies, Copy
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.moving.leasing import Leases
-from simpledrive.moving.switching import GONE, Switch, Task, settle
+from simpledrive.moving.switching import GONE, Settled, Switch, Task, settle
 from simpledrive.replicas import ReplicaGone, Replicas
 from simpledrive.sql import ATTEMPTS, Database
 
@@ -109,13 +109,13 @@ class Run:
             self._flow.wait(LOOK)
 
     def _copied(self) -> set[Future[Copy | None]]:
-        """Some that a thread has done with, each of other bytes. Raises Stopped, and leaves all under way."""
+        """Some that a thread has done with. Raises Stopped, and leaves all under way."""
         done: set[Future[Copy | None]] = set()
         while not done:
             done, _ = wait(self._under_way, timeout=LOOK, return_when=FIRST_COMPLETED)
             self._flow.wait(0)
         done, _ = wait(self._under_way, timeout=GATHERING, return_when=ALL_COMPLETED)
-        return set({self._under_way[copied].sha256: copied for copied in done}.values())
+        return done
 
     def _forget_copies(self) -> None:
         """Removes what was copied and is not switched to any more."""
@@ -183,28 +183,34 @@ class Run:
             if isinstance(error, Stopped):
                 raise error
             del self._under_way[copied]
-            yield self._said(task, "gone", GONE) if error is None else self._failed(task, error)
+            yield from self._said(task, "gone", GONE) if error is None else self._failed(task, error)
             if self._failures >= HOPELESS:
                 raise Stopped(f"{self._failures} contents failed one after the other.")
 
     def _switched(self, copies: Sequence[tuple[Task, Copy]]) -> Iterator[Outcome]:
+        while copies:
+            settled = self._switch([copy for _, copy in copies])
+            for task, _ in copies:
+                if task.sha256 in settled:
+                    self._failures = 0
+                    yield from self._outcomes(task, settled[task.sha256])
+                elif self._attempts[task.sha256] < ATTEMPTS:
+                    self._attempts[task.sha256] += 1
+                    self._again.append(task)
+                else:
+                    yield from self._said(task, "failed", "Others keep changing these bytes.")
+            # More items have these bytes, whose copy is there by now, and recorded.
+            left = {sha256 for sha256, what in settled.items() if what.has_more}
+            copies = [(task, copy.found()) for task, copy in copies if task.sha256 in left]
+
+    def _switch(self, copies: Sequence[Copy]) -> dict[str, Settled]:
         switch = Switch(self._replicas, self._migration, self._leases.worker, copies)
         with ExitStack() as stack:
-            for _, copy in copies:
+            for copy in copies:
                 stack.enter_context(self._replicas.settled(copy.provided))
-            states = self._database.write(switch.switch)
-        for task, _ in copies:
-            if task.sha256 in states:
-                self._failures = 0
-                for state, records in states[task.sha256].items():
-                    yield Outcome(task.sha256, task.size, state, records, GONE if state == "gone" else "")
-            elif self._attempts[task.sha256] < ATTEMPTS:
-                self._attempts[task.sha256] += 1
-                self._again.append(task)
-            else:
-                yield self._said(task, "failed", "Others keep changing these bytes.")
+            return self._database.write(switch.switch)
 
-    def _failed(self, task: Task, error: BaseException) -> Outcome:
+    def _failed(self, task: Task, error: BaseException) -> Iterator[Outcome]:
         if isinstance(error, StorageError) and not isinstance(error, ObjectMissing):
             self._failures += 1
         if isinstance(error, DriveError):
@@ -212,8 +218,15 @@ class Run:
         log.error("a fault while moving %s", task.sha256, exc_info=error)
         return self._said(task, "failed", "A fault of the drive, which its log tells.")
 
-    def _said(self, task: Task, state: ItemState, why: str) -> Outcome:
-        self._database.write(
-            lambda session: settle(session, self._migration.id, self._leases.worker, task, state, why)
-        )
-        return Outcome(task.sha256, task.size, state, len(task.records), why)
+    def _said(self, task: Task, state: ItemState, why: str) -> Iterator[Outcome]:
+        mine = (self._migration.id, self._leases.worker, task)
+        has_more = True
+        while has_more:
+            settled = self._database.write(lambda session: settle(session, *mine, state, why))
+            has_more = settled.has_more
+            yield from self._outcomes(task, settled, why)
+
+    def _outcomes(self, task: Task, settled: Settled, why: str = "") -> Iterator[Outcome]:
+        for state, records in settled.states.items():
+            reason = GONE if state == "gone" else why
+            yield Outcome(task.sha256, task.size, state, records, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,24 +14,37 @@ from sqlalchemy.orm import Session
 
 from simpledrive import audit
 from simpledrive.errors import StorageUnavailable
+from simpledrive.leasing import LEASE
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.copying import Copy
 from simpledrive.moving.tally import add
 from simpledrive.replicas import Provided, ReplicaGone, Replicas, lock, release, release_all
 from simpledrive.rights import SERVER
-from simpledrive.sql import affected
 from simpledrive.usage import count
 
 GONE = "It was deleted or moved by others meanwhile."
 
 
+Item = Row[str, UUID, int, str | None, datetime | None]
+"""Digest, record, size, and who has leased it until when."""
+MOST = 500
+"""Items that are settled in one transaction: a million of them may have the same bytes."""
+
+
 @dataclass(frozen=True)
 class Task:
-    """The items of a migration that have the same bytes, leased by one worker."""
+    """All items of a migration that have the same bytes, leased by one worker."""
 
     sha256: str
     size: int
-    records: tuple[UUID, ...]
+
+
+@dataclass
+class Settled:
+    """What became of some items with the same bytes; `has_more`: others of them are left to this worker."""
+
+    states: Counter[ItemState]
+    has_more: bool = False
 
 
 def record(session: Session, replicas: Replicas, copies: Sequence[Copy]) -> list[Copy]:
@@ -73,60 +86,63 @@ def _is_recorded(session: Session, replicas: Replicas, provided: Provided) -> bo
 class Switch:
     """Switches the homes of several tasks' records, in one transaction that may run twice."""
 
-    def __init__(
-        self, replicas: Replicas, migration: Migration, worker: str, done: Sequence[tuple[Task, Copy]]
-    ) -> None:
+    def __init__(self, replicas: Replicas, migration: Migration, worker: str, copies: Sequence[Copy]) -> None:
         self._replicas, self._migration, self._worker = replicas, migration, worker
-        self._done = {task.sha256: (task, copy) for task, copy in done}
+        self._copies = copies
 
-    def switch(self, session: Session) -> dict[str, Counter[ItemState]]:
-        """By digest, how many items are in which state now. A digest that is missing is to be tried again."""
+    def switch(self, session: Session) -> dict[str, Settled]:
+        """By digest, what became of its items, or of some. A digest that is missing is to be tried again."""
         migration = self._migration
-        copies = [copy for _, copy in self._done.values()]
-        recorded = {copy.provided.sha256: copy for copy in record(session, self._replicas, copies)}
-        items = self._items(session, recorded)
-        pending = [item for item in items if item.state == "pending"]
-        records = [item.record for item in pending]
-        moved = switch_homes(session, records, migration.source, migration.target)
-        settled = {
-            (item.sha256, item.record): _settled(recorded[item.sha256], is_moved=item.record in moved)
-            for item in pending
-        }
-        if settled:
-            rows = [
-                {"migration": migration.id, "sha256": sha256, "record": record} | what
-                for (sha256, record), what in settled.items()
-            ]
+        recorded = {copy.provided.sha256: copy for copy in record(session, self._replicas, self._copies)}
+        items, left = _portion(session, migration.id, self._worker, list(recorded))
+        moved = switch_homes(session, [item.record for item in items], migration.source, migration.target)
+        rows = [
+            _settled(migration.id, item, recorded[item.sha256], is_moved=item.record in moved)
+            for item in items
+        ]
+        if rows:
             session.execute(update(MigrationItem), rows)
-        states: dict[str, Counter[ItemState]] = {sha256: Counter() for sha256 in sorted(recorded)}
-        for item in items:
-            what = settled.get((item.sha256, item.record))
-            states[item.sha256][item.state if what is None else what["state"]] += 1
-            if what is not None:
-                add(session, migration.id, what["state"], item.size)
-        if states:
+        settled = {sha256: Settled(Counter(), sha256 in left) for sha256 in sorted(recorded)}
+        for item, row in zip(items, rows, strict=True):
+            settled[item.sha256].states[row["state"]] += 1
+            add(session, migration.id, row["state"], item.size)
+        if settled:
             keep = timedelta(seconds=migration.grace_seconds)
-            release_all(session, list(states), migration.source, keep)
-        for sha256, found in states.items():
-            if found["moved"]:
+            release_all(session, list(settled), migration.source, keep)
+        for sha256, what in settled.items():
+            if what.states["moved"]:
                 self._replicas.mirrors.want(session, sha256, migration.target)
             else:
-                # All were deleted meanwhile: sweeping looks who needs the copy.
+                # All were deleted meanwhile, or it is not their turn yet: sweeping looks who needs the copy.
                 release(session, sha256, migration.target)
-        return states
+        return settled
 
-    def _items(self, session: Session, recorded: dict[str, Copy]) -> Sequence[Row[str, UUID, ItemState, int]]:
-        """Those of ours that are recorded. A task that somebody else has taken over has none left."""
-        records = [record for sha256 in recorded for record in self._done[sha256][0].records]
-        item = MigrationItem
-        query = select(item.sha256, item.record, item.state, item.size).where(
-            MigrationItem.migration == self._migration.id,
-            MigrationItem.sha256.in_(recorded),
-            MigrationItem.record.in_(records),
-            MigrationItem.leased == self._worker,
-        )
-        in_order = query.order_by(MigrationItem.sha256, MigrationItem.record)
-        return session.execute(in_order.with_for_update()).all()
+
+def _portion(
+    session: Session, migration: str, worker: str, digests: Sequence[str]
+) -> tuple[list[Item], set[str]]:
+    """The first pending items with these bytes, locked; and the digests that have more of them.
+
+    Of a digest whose lease has ended there are none: somebody else may be at them.
+    """
+    item = MigrationItem
+    query = select(item.sha256, item.record, item.size, item.leased, item.leased_until)
+    which = (item.migration == migration, item.state == "pending", item.sha256.in_(digests))
+    in_order = query.where(*which).order_by(item.sha256, item.record).limit(MOST + 1)
+    found = list(session.execute(in_order.with_for_update()))
+    mine = {
+        row.sha256 for row in found if row.leased == worker and row.leased_until and row.leased_until > now()
+    }
+    left: set[str] = set()
+    if len(found) > MOST:
+        following = found.pop()
+        left = {sha256 for sha256 in digests if sha256 > following.sha256}
+        if following.sha256 in mine:
+            left.add(following.sha256)
+            here = (item.migration == migration, item.sha256 == following.sha256)
+            leased = update(item).where(*here, item.record == following.record)
+            session.execute(leased.values(leased=worker, leased_until=now() + LEASE))
+    return [row for row in found if row.sha256 in mine], left
 
 
 def switch_homes(session: Session, records: Sequence[UUID], source: str, target: str) -> set[UUID]:
@@ -149,25 +165,26 @@ def switch_homes(session: Session, records: Sequence[UUID], source: str, target:
     return moved | {pk for pk, _ in blobs}
 
 
-def settle(session: Session, migration: str, worker: str, task: Task, state: ItemState, why: str) -> None:
-    """Says of a task of this worker's that nothing was moved, and why."""
-    mine = (
-        MigrationItem.migration == migration,
-        MigrationItem.sha256 == task.sha256,
-        MigrationItem.record.in_(task.records),
-        MigrationItem.leased == worker,
-        MigrationItem.state == "pending",
-    )
-    settled = update(MigrationItem).where(*mine).values(state=state, why=why, leased_until=None)
-    add(session, migration, state, task.size, items=affected(session, settled))
+def settle(session: Session, migration: str, worker: str, task: Task, state: ItemState, why: str) -> Settled:
+    """Says of a portion of a task of this worker's that nothing was moved, and why."""
+    items, left = _portion(session, migration, worker, [task.sha256])
+    what = {"state": state, "why": why, "leased_until": None}
+    if items:
+        session.execute(update(MigrationItem), [_key(migration, item) | what for item in items])
+        add(session, migration, state, task.size, items=len(items))
+    return Settled(Counter({state: len(items)} if items else {}), bool(left))
 
 
-def _settled(copy: Copy, *, is_moved: bool) -> dict[str, Any]:
+def _key(migration: str, item: Item) -> dict[str, Any]:
+    return {"migration": migration, "sha256": item.sha256, "record": item.record}
+
+
+def _settled(migration: str, item: Item, copy: Copy, *, is_moved: bool) -> dict[str, Any]:
     """What becomes of an item."""
+    row = _key(migration, item) | {"leased_until": None}
     if not is_moved:
-        return {"leased_until": None, "state": "gone", "why": GONE}
-    return {
-        "leased_until": None,
+        return row | {"state": "gone", "why": GONE}
+    return row | {
         "state": "moved",
         "why": "",
         "moved_at": now(),
