@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Update, or_, update
 from simpledrive.errors import DriveError
 from simpledrive.ids import uuid7
 from simpledrive.models import Leased, now
-from simpledrive.sql import Database
+from simpledrive.sql import Database, affected
 
 LEASE = timedelta(seconds=20)
 """How long a worker that says nothing counts as being at work."""
@@ -44,6 +44,11 @@ class Lease:
     def is_mine(self) -> tuple[ColumnElement[bool], ...]:
         """What holds of a row that this worker has leased: found by an index of those that anybody has."""
         return (self._table.leased == self.worker, self._table.leased_until.is_not(None))
+
+    def claim(self) -> bool:
+        """Leases all of them that are free; whether any was."""
+        take = update(self._table).where(*self.is_free).values(self.taken())
+        return bool(self._database.write(lambda session: affected(session, take)))
 
     def taken(self) -> dict[str, Any]:
         """What to write into a row to lease it."""

@@ -149,7 +149,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
     )
     migration_work = MigrationWork(database, backends, replicas, copies)
     limit = Flow(settings.worker_bandwidth) if settings.worker_bandwidth else None
-    migration_jobs = MigrationJobs(migration_work, backends, limit)
+    migration_jobs = MigrationJobs(migration_work, limit)
     catching_up = CatchingUp(database, replicas, copies, outages, limit)
     keys = Keys(
         database,
@@ -200,7 +200,8 @@ def build(settings: Settings, engine: Engine) -> Parts:
             [
                 Job("planning migrations", migration_jobs.plan),
                 Job("moving", migration_jobs.move),
-                Job("rolling back and finalizing", migration_jobs.settle),
+                Job("rolling back", migration_jobs.roll_back),
+                Job("finalizing", migration_jobs.finalize),
                 Job("mirroring", catching_up.work),
                 Job("scrubbing", scrubber.work),
             ]

@@ -221,18 +221,25 @@ def mark_bad(session: Session, sha256: str, key: str) -> bool:
     return bool(affected(session, update(Replica).where(*there).values(bad_at=now())))
 
 
-def release(session: Session, sha256: str, backend: str, keep: timedelta = timedelta()) -> None:
-    """Something stopped needing this replica: when `keep` is over, somebody should look whether it is needed.
+def release(session: Session, sha256: str, backend: str) -> None:
+    """Something stopped needing this replica: somebody should look whether anything still does.
 
-    A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it. What
-    is kept longer for somebody stays so.
+    A full grace from now on, whatever stopped needing it before: its readers may be in the middle of it.
     """
-    release_all(session, [sha256], backend, keep)
+    release_all(session, [sha256], backend)
 
 
-def release_all(session: Session, digests: Sequence[str], backend: str, keep: timedelta) -> None:
-    """As `release`, the replicas of all these digests, which the caller has locked."""
+def release_all(
+    session: Session, digests: Sequence[str], backend: str, keep: timedelta = timedelta()
+) -> None:
+    """As `release`, the replicas of all these digests, which the caller has locked.
+
+    They are kept for so long at least; what is kept longer for somebody else stays so.
+    """
     there = (Replica.sha256.in_(digests), Replica.storage_backend == backend)
-    moment = now() + keep
-    longest = case((Replica.retired_at > moment, Replica.retired_at), else_=literal(moment, UTCDateTime))
-    session.execute(update(Replica).where(*there).values(retired_at=longest))
+    released = update(Replica).where(*there).values(retired_at=now())
+    if keep:
+        until = now() + keep
+        longest = case((Replica.keep_until > until, Replica.keep_until), else_=literal(until, UTCDateTime))
+        released = released.values(keep_until=longest)
+    session.execute(released)

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import quotas, replays, sessions
@@ -143,7 +143,10 @@ class Upkeep:
             after = digests[-1]
 
     def _retired(self, session: Session, after: str) -> list[str]:
-        query = select(Replica.sha256).where(Replica.retired_at < now() - self._grace, Replica.sha256 > after)
+        present = now()
+        is_kept_no_longer = or_(Replica.keep_until.is_(None), Replica.keep_until < present)
+        due = (Replica.retired_at < present - self._grace, is_kept_no_longer)
+        query = select(Replica.sha256).where(*due, Replica.sha256 > after)
         return list(session.scalars(query.distinct().order_by(Replica.sha256).limit(BATCH)))
 
     def _sweep_digest(self, sha256: str, ready: set[str], swept: Swept) -> None:
@@ -178,12 +181,14 @@ class Upkeep:
                 row.retired_at = now()
             if row.retired_at is None or row.storage_backend not in ready:
                 continue
-            is_due, is_kept = row.retired_at < now() - self._grace, row.retired_at > now()
-            if is_due and is_needed:
+            is_kept = row.keep_until is not None and row.keep_until > now()
+            if row.retired_at >= now() - self._grace:
+                continue
+            if is_needed:
                 row.retired_at = None
             elif harmed and row.bad_at is None:
                 continue
-            elif is_due or (is_kept and not is_named(session, sha256)):
+            elif not is_kept or not is_named(session, sha256):
                 gone.append(row)
                 session.delete(row)
                 count(session, row.storage_backend, replicas=-1, size=-row.size)

@@ -16,6 +16,7 @@ from simpledrive import create_app
 from simpledrive.moving import running, work
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.leasing import Leases
+from simpledrive.moving.planning import Planning
 from simpledrive.moving.returning import Return
 from simpledrive.moving.switching import Switch
 from simpledrive.parts import Parts
@@ -31,8 +32,10 @@ Step = tuple[Any, str, bool]
 """Whose method it is at which the process dies, and whether that is when it has returned."""
 
 MOVING: dict[str, Step] = {
-    "the plan is half written": (work, "add_items", True),
-    "the plan is written, not yet committed": (work, "recount", True),
+    "the plan is half written": (Planning, "_add", True),
+    "the plan is written, and is not yet what is to move": (Planning, "_accept", True),
+    "half of the plan is to move": (Planning, "_take_on", True),
+    "the plan is complete, not yet committed": (Planning, "_start", True),
     "something is leased": (Leases, "take", True),
     "a byte of the source was read": (VerifyingReader, "read", True),
     "the bytes are about to be put": (MeasuredStorage, "put", False),

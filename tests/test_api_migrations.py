@@ -3,26 +3,29 @@
 import json
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from simpledrive.models import Migration
+from simpledrive.models import Migration, MigrationState
 from simpledrive.moving import MigrationJobs
+from simpledrive.moving.states import ASKED, DONE, Act
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import BEARER, client_of
 from tests.drives import digest_of, keep, lose, objects
 from tests.moves import begin, run
 from tests.problems import assert_problem
+from tests.servers import ROOT
 from tests.sources import content
 
 URL = "/v1/migrations"
 MEMBERS = [
-    "id", "source", "target", "selection", "plan", "state", "grace_seconds", "created_at", "created_by",
-    "ended_at", "items", "bytes", "pending", "moved", "moved_bytes", "failed", "gone", "back", "stays",
+    "id", "source", "target", "selection", "plan", "state", "why", "grace_seconds",
+    "created_at", "created_by", "ended_at", "items", "bytes", "pending", "moved", "moved_bytes",
+    "failed", "gone", "back", "stays",
 ]  # fmt: skip
 RECEIPT = ["id", "version", "sha256", "size", "source_key", "target_key", "verified_at"]
 ACTS = ("pause", "resume", "roll-back", "finalize")
@@ -38,8 +41,8 @@ def client(any_app: Flask) -> FlaskClient:
 
 def work(parts: Parts) -> None:
     """What a worker would do now."""
-    jobs, stop = MigrationJobs(parts.migration_work, parts.backends), threading.Event()
-    for job in (jobs.plan, jobs.move, jobs.settle):
+    jobs, stop = MigrationJobs(parts.migration_work), threading.Event()
+    for job in (jobs.plan, jobs.move, jobs.roll_back, jobs.finalize):
         while job(stop):
             pass
 
@@ -304,3 +307,23 @@ def test_it_wants_the_scope_admin_over_the_whole_drive(app: Flask, parts: Parts)
             else:
                 assert_problem(answer, 403, "insufficient_scope")
     assert parts.migrations.get(SERVER, migration.id).state == "ended"
+
+
+def test_what_may_be_asked_for_in_which_state_is_documented() -> None:
+    guide = (ROOT / "docs" / "api.md").read_text()
+    header, *told = _table(guide, "| state |")
+    acts = [name for name in header[1:] if name in get_args(Act)]
+    assert sorted(acts) == sorted(get_args(Act))
+    assert [row[0] for row in told] == list(get_args(MigrationState))
+    for row in told:
+        said = dict(zip(header, row, strict=True))
+        for act in acts:
+            assert said[act] == ASKED[act].get(said["state"], ""), (said["state"], act)
+        assert said["workers"] == DONE.get(said["state"], "")
+
+
+def _table(text: str, beginning: str) -> list[list[str]]:
+    """The cells of the table that begins so, without its rule."""
+    lines = text[text.index(beginning) :].split("\n\n", maxsplit=1)[0].splitlines()
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    return [rows[0], *rows[2:]]

@@ -22,7 +22,7 @@ GO_ON = threading.Event()
 
 
 def jobs_of(parts: Parts) -> MigrationJobs:
-    return MigrationJobs(parts.migration_work, parts.backends)
+    return MigrationJobs(parts.migration_work)
 
 
 def asked_for(parts: Parts, target: str = "database", **more: Any) -> Migration:
@@ -42,7 +42,7 @@ def some(parts: Parts, count: int = 5) -> None:
 def test_whatever_is_asked_for_is_done(any_parts: Parts) -> None:
     some(any_parts)
     worker = jobs_of(any_parts)
-    assert not any(job(GO_ON) for job in (worker.plan, worker.move, worker.settle))
+    assert not any(job(GO_ON) for job in (worker.plan, worker.move, worker.roll_back, worker.finalize))
     first = asked_for(any_parts)
     assert not worker.move(GO_ON), "nothing moves that was not planned"
     assert worker.plan(GO_ON)
@@ -50,18 +50,18 @@ def test_whatever_is_asked_for_is_done(any_parts: Parts) -> None:
     assert worker.move(GO_ON)
     assert (state(any_parts, first), states(any_parts, first)) == ("ended", {"moved": 5})
     any_parts.migrations.roll_back(SERVER, first.id)
-    assert worker.settle(GO_ON)
+    assert worker.roll_back(GO_ON)
     assert (state(any_parts, first), states(any_parts, first)) == ("rolled_back", {"back": 5})
     second = asked_for(any_parts)
     assert second.id != first.id
     assert worker.plan(GO_ON)
     assert worker.move(GO_ON)
     any_parts.migrations.finalize(SERVER, second.id)
-    assert worker.settle(GO_ON)
+    assert worker.finalize(GO_ON)
     assert state(any_parts, second) == "finalized"
     assert impatient(any_parts).sweep().problems == []
     assert objects(any_parts, "local") == set()
-    assert not any(job(GO_ON) for job in (worker.plan, worker.move, worker.settle))
+    assert not any(job(GO_ON) for job in (worker.plan, worker.move, worker.roll_back, worker.finalize))
     check(any_parts)
 
 
@@ -114,27 +114,27 @@ def test_going_back_waits_for_a_source_that_is_down(
     with monkeypatch.context() as patch:
         for call in ("open", "size"):
             patch.setattr(any_parts.backends.use("local"), call, down)
-        assert jobs_of(any_parts).settle(GO_ON)
+        assert jobs_of(any_parts).roll_back(GO_ON)
     assert (state(any_parts, migration), states(any_parts, migration)) == ("rolling_back", {"moved": 5})
-    assert jobs_of(any_parts).settle(GO_ON)
+    assert jobs_of(any_parts).roll_back(GO_ON)
     assert states(any_parts, migration) == {"back": 5}
 
 
 def test_what_a_command_has_to_itself_workers_leave_alone(any_parts: Parts) -> None:
     some(any_parts)
     worker, work = jobs_of(any_parts), any_parts.migration_work
-    migration = asked_for(any_parts, by_itself=True)
+    migration = asked_for(any_parts, exclusive=True)
     assert not worker.plan(GO_ON)
-    with work.by_itself(migration):
+    with work.exclusively(migration):
         migration = work.plan(migration, Flow())
         assert not worker.move(GO_ON)
     assert worker.move(GO_ON), "the command has ended, and something is left"
-    migration = any_parts.migrations.roll_back(SERVER, migration.id, by_itself=True)
-    assert not worker.settle(GO_ON)
-    with work.by_itself(migration):
-        assert not worker.settle(GO_ON)
+    migration = any_parts.migrations.roll_back(SERVER, migration.id, exclusive=True)
+    assert not worker.roll_back(GO_ON)
+    with work.exclusively(migration):
+        assert not worker.roll_back(GO_ON)
         assert len(list(work.go_back(migration, Flow()))) == 5
-    assert (state(any_parts, migration), worker.settle(GO_ON)) == ("rolled_back", False)
+    assert (state(any_parts, migration), worker.roll_back(GO_ON)) == ("rolled_back", False)
 
 
 def test_told_to_end_in_the_middle_a_worker_leaves_the_rest_to_others(
@@ -208,7 +208,12 @@ def test_a_pause_in_the_middle_of_planning_is_kept_to(any_parts: Parts) -> None:
     assert worker.plan(GO_ON)
     assert states(any_parts, migration) == {"pending": 5}
     any_parts.migrations.pause(SERVER, migration.id)
-    assert any_parts.migrations.resume(SERVER, migration.id).state == "running", "it was planned before"
+    keep(any_parts, "new", b"bytes")
+    any_parts.migrations.resume(SERVER, migration.id)
+    assert worker.plan(GO_ON)
+    assert (state(any_parts, migration), states(any_parts, migration)) == ("running", {"pending": 5}), (
+        "it was planned before"
+    )
 
 
 def test_what_is_no_longer_as_it_was_planned_is_not_run(any_parts: Parts) -> None:
@@ -235,7 +240,7 @@ def test_planned_anew_while_it_runs_it_goes_on_running(any_parts: Parts) -> None
     next(going)
     keep(any_parts, "new", b"bytes")
     again = asked_for(any_parts)
-    assert (again.id, again.state) == (migration.id, "running")
+    assert (again.id, again.state) == (migration.id, "planning")
     any_parts.migration_work.plan(again, Flow())
     list(going)
     assert (state(any_parts, migration), states(any_parts, migration)) == ("ended", {"moved": 6})

@@ -1,6 +1,8 @@
 """What a migration is: selected, planned, gone on with, shared, rolled back, given up."""
 
-from collections.abc import Callable, Sequence
+import itertools
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -11,17 +13,25 @@ from flask import Flask
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from simpledrive.errors import Forbidden, Invalid, MigrationNotFound, StorageRefused, WrongState
+from simpledrive.errors import (
+    Forbidden,
+    Invalid,
+    MigrationNotFound,
+    StorageRefused,
+    StorageUnavailable,
+    WrongState,
+)
 from simpledrive.ids import uuid7
 from simpledrive.mirroring.waiting import Waiting
 from simpledrive.models import Blob, MigrationItem, Replica, WantedCopy, now
-from simpledrive.moving import Selection, leasing, running, switching
-from simpledrive.moving.flow import Flow, Stopped
+from simpledrive.moving import Selection, leasing, returning, running, switching
+from simpledrive.moving.flow import Flow
+from simpledrive.moving.planning import Plan, Planning
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER, Caller
 from simpledrive.usage import count
 from tests.drives import check, digest_of, fetch, flip, keep, lose, objects, replace, replicas
-from tests.moves import begin, move, plan, roll_back, run, states
+from tests.moves import after_reading_back, begin, move, plan, roll_back, run, states
 from tests.plans import plans_of
 from tests.sources import content
 
@@ -102,6 +112,76 @@ def test_only_what_was_planned_moves(any_parts: Parts) -> None:
     assert homes(any_parts) == {"a": "database"}
 
 
+def test_also_while_it_runs_nothing_moves_that_a_plan_does_not_name(any_parts: Parts) -> None:
+    for seed in range(3):
+        keep(any_parts, f"{seed}", content(10, seed))
+    planned = plan(any_parts)
+    migration = begin(any_parts)
+    keep(any_parts, "new", b"bytes")
+    with pytest.raises(Invalid, match="has changed since"):
+        begin(any_parts, plan=planned.hash)
+    list(run(any_parts, migration))
+    assert set(homes(any_parts).values()) == {"local"}
+    assert (any_parts.migrations.get(SERVER, migration.id).state, states(any_parts, migration)) == (
+        "paused",
+        {},
+    )
+    any_parts.drive.delete(SERVER, "new", permanent=True)
+    list(run(any_parts, begin(any_parts, plan=planned.hash)))
+    assert states(any_parts, migration) == {"moved": 3}
+
+
+def test_what_failed_is_told_until_it_is_tried_again(any_parts: Parts) -> None:
+    for seed in range(3):
+        keep(any_parts, f"{seed}", content(10, seed))
+    lose(any_parts, content(10, 1), "local")
+    migration = begin(any_parts)
+    list(run(any_parts, migration))
+    ((failed,),) = any_parts.migrations.items(SERVER, migration.id, "failed")
+    with pytest.raises(Invalid, match="has changed since"):
+        begin(any_parts, plan="another")
+    ((still,),) = any_parts.migrations.items(SERVER, migration.id, "failed")
+    assert (still.why, still.blob_id) == (failed.why, "1")
+    assert states(any_parts, migration) == {"moved": 2, "failed": 1}
+    assert [
+        item for items in any_parts.migrations.items(SERVER, migration.id, "planned") for item in items
+    ] == []
+    keep(any_parts, "the bytes again", content(10, 1))
+    list(run(any_parts, begin(any_parts)))
+    assert states(any_parts, migration) == {"moved": 4}
+
+
+def test_who_plans_has_it_to_himself(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(5):
+        keep(any_parts, f"{seed}", content(10, seed))
+    begun = any_parts.migrations.begin(SERVER, "local", "database", Selection())
+    plans, accept, waits = [], Planning._accept, threading.Event()
+
+    class Impatient(Flow):
+        def wait(self, seconds: float) -> None:
+            if seconds:
+                waits.set()
+            super().wait(min(seconds, 0.01))
+
+    def slow(self: Planning, planned: Plan, session: Session) -> bool:
+        plans.append(planned.hash)
+        assert waits.wait(30)
+        return accept(self, planned, session)
+
+    monkeypatch.setattr(Planning, "_accept", slow)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: any_parts.migration_work.plan(begun, Impatient()), range(2)))
+    assert {(planned.plan, planned.items, planned.state) for planned in both} == {(plans[0], 5, "running")}
+    assert len(plans) == 1
+
+
+def test_the_longest_grace_that_was_asked_for_counts(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    for days, expected in ((7, 7), (0, 7), (30, 30)):
+        migration = begin(any_parts, grace=timedelta(days=days))
+        assert migration.grace_seconds == expected * 86400
+
+
 # --- Who works at it
 
 
@@ -140,13 +220,13 @@ def test_a_thousand_records_of_the_same_bytes_move_in_portions(
     for seed in range(20):
         keep(parts, f"{seed}", content(10, seed))
     largest: list[int] = []
-    switch_homes = switching.switch_homes
+    rehome = switching.rehome
 
-    def counted(session: Session, records: Sequence[UUID], *places: str) -> set[UUID]:
-        largest.append(len(records))
-        return switch_homes(session, records, *places)
+    def counted(*arguments: Any, **places: Any) -> set[UUID]:
+        largest.append(len(arguments[3]))
+        return rehome(*arguments, **places)
 
-    monkeypatch.setattr(switching, "switch_homes", counted)
+    monkeypatch.setattr(switching, "rehome", counted)
     migration = begin(parts)
     others = ThreadPoolExecutor(1).submit(lambda: list(run(parts, migration)))
     told = [*run(parts, migration), *others.result(60)]
@@ -250,6 +330,7 @@ def test_a_worker_that_comes_too_late_changes_nothing(
     migration = begin(any_parts)
     late = running.Run(
         any_parts.database,
+        any_parts.backends,
         any_parts.migration_work._replicas,
         any_parts.migration_work._copies,
         migration,
@@ -266,6 +347,21 @@ def test_a_worker_that_comes_too_late_changes_nothing(
     assert any_parts.drive.describe(SERVER, "a").version == version
     assert len(objects(any_parts, "database")) == 1
     assert states(any_parts, migration) == {"moved": 1}
+    check(any_parts)
+
+
+def test_a_worker_that_is_late_moves_nothing_behind_a_roll_back(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has copied and read back, still has its lease, and is about to switch."""
+    keep(any_parts, "a", b"bytes")
+    migration = begin(any_parts)
+    with after_reading_back(monkeypatch, lambda _: roll_back(any_parts, migration.id)):
+        assert list(run(any_parts, migration)) == []
+    assert any_parts.migrations.get(SERVER, migration.id).state == "rolled_back"
+    assert homes(any_parts) == {"a": "local"}
+    assert states(any_parts, migration) == {"pending": 1}
+    assert objects(any_parts, "database") == set()
     check(any_parts)
 
 
@@ -286,7 +382,7 @@ def test_a_pause_ends_a_run_and_the_same_request_goes_on(any_parts: Parts) -> No
     assert any_parts.migrations.get(SERVER, migration.id).state == "ended"
 
 
-def test_a_target_where_nothing_works_stops_the_run_and_it_can_go_on(
+def test_a_target_where_nothing_works_fails_no_record_and_it_can_go_on(
     any_parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(60):
@@ -298,13 +394,13 @@ def test_a_target_where_nothing_works_stops_the_run_and_it_can_go_on(
     migration = begin(any_parts)
     with monkeypatch.context() as patch:
         patch.setattr(any_parts.backends.use("database"), "put", refuse)
-        with pytest.raises(Stopped, match="one after the other"):
+        with pytest.raises(StorageRefused, match="the quota is used up"):
             list(run(any_parts, migration))
-    told = states(any_parts, migration)
-    assert told["failed"] >= running.HOPELESS
-    assert told["pending"] > 0
-    assert any_parts.migrations.get(SERVER, migration.id).state == "running"
-    list(run(any_parts, begin(any_parts)))
+    assert states(any_parts, migration) == {"pending": 60}
+    stopped = any_parts.migrations.get(SERVER, migration.id)
+    assert (stopped.state, stopped.why) == ("running", "database: put: the quota is used up")
+    list(run(any_parts, migration))
+    assert any_parts.migrations.get(SERVER, migration.id).why == ""
     assert states(any_parts, migration) == {"moved": 60}
     check(any_parts)
 
@@ -327,6 +423,7 @@ def test_going_back_copies_nothing(any_parts: Parts, monkeypatch: pytest.MonkeyP
     for backend in ("local", "database"):
         monkeypatch.setattr(any_parts.backends.use(backend), "put", copied)
         monkeypatch.setattr(any_parts.backends.use(backend), "open", copied)
+    monkeypatch.setattr(any_parts.backends, "check", lambda _: None)  # that reads the marker
     assert {told.state for told in roll_back(any_parts, migration.id)} == {"back"}
     monkeypatch.undo()
     assert states(any_parts, migration) == {"back": 6}
@@ -350,7 +447,8 @@ def test_what_cannot_go_back_stays_and_says_why(make_app: Callable[..., Flask]) 
     there = (Replica.sha256 == digest_of(content(1000, 2)), Replica.storage_backend == "local")
     parts.database.write(lambda session: session.execute(update(Replica).where(*there).values(bad_at=now())))
     there = (Replica.sha256 == digest_of(content(1000, 3)), Replica.storage_backend == "local")
-    due = update(Replica).where(*there).values(retired_at=now() - timedelta(days=1))
+    past = now() - timedelta(days=1)
+    due = update(Replica).where(*there).values(retired_at=past, keep_until=past)
     parts.database.write(lambda session: session.execute(due))
     parts.drive.delete(SERVER, "gone")
     parts.mover.move(SERVER, "moved on", "local")
@@ -390,6 +488,58 @@ def test_what_was_kept_is_swept_when_the_grace_is_over_and_not_before(
     with pytest.raises(WrongState, match="finalized"):
         roll_back(parts, migration.id)
     check(parts)
+
+
+def test_giving_up_one_way_back_keeps_that_of_another(make_app: Callable[..., Flask]) -> None:
+    """Two migrations have moved records of the same bytes, of which the source keeps one copy."""
+    parts: Parts = make_app(sweep_grace=0).extensions["simpledrive"]
+    migrations = []
+    for id in ("a", "b"):
+        keep(parts, id, b"the same")
+    for id in ("a", "b"):
+        migrations.append(begin(parts, ids=(id,), grace=timedelta(days=7)))
+        list(run(parts, migrations[-1]))
+    first, second = migrations
+    parts.migration_work.let_go(parts.migrations.finalize(SERVER, first.id), Flow())
+    parts.upkeep.sweep()
+    assert len(objects(parts, "local")) == 1
+    assert [told.state for told in roll_back(parts, second.id)] == ["back"]
+    third = begin(parts, ids=("b",), grace=timedelta(days=7))
+    list(run(parts, third))
+    parts.migration_work.let_go(parts.migrations.finalize(SERVER, third.id), Flow())
+    parts.upkeep.sweep()
+    assert objects(parts, "local") == set()
+    check(parts)
+
+
+def test_an_outage_in_the_middle_of_going_back_leaves_nothing_behind(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(5):
+        keep(any_parts, f"{seed}", content(10, seed))
+    migration = begin(any_parts)
+    list(run(any_parts, migration))
+    storage = any_parts.backends.use("local")
+    size, calls = storage.size, itertools.count()
+
+    def fails_soon(key: str) -> int:
+        if next(calls) >= 2:
+            raise StorageUnavailable("local", "size", "no answer")
+        return size(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "size", fails_soon)
+        patch.setattr(returning, "PAUSES", ())
+        patch.setattr(returning, "PAGE", 2)
+        with pytest.raises(StorageUnavailable, match="no answer"):
+            roll_back(any_parts, migration.id)
+    assert states(any_parts, migration) == {"moved": 3, "back": 2}
+    stopped = any_parts.migrations.get(SERVER, migration.id)
+    assert (stopped.state, stopped.why) == ("rolling_back", "local: size: no answer")
+    assert len(roll_back(any_parts, migration.id)) == 3
+    assert states(any_parts, migration) == {"back": 5}
+    assert any_parts.migrations.get(SERVER, migration.id).why == ""
+    check(any_parts)
 
 
 def test_a_copy_that_is_kept_is_used_when_the_home_is_damaged(any_parts: Parts) -> None:

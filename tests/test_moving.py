@@ -1,10 +1,12 @@
 """Moving between backends: every byte compared, interrupted anywhere, run again."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
 
+from simpledrive.backends import MARKER
 from simpledrive.errors import Invalid, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.moving import running
 from simpledrive.parts import Parts
@@ -142,12 +144,39 @@ def test_a_target_that_is_full_takes_what_it_can(any_parts: Parts, monkeypatch: 
 
     with monkeypatch.context() as patch:
         patch.setattr(storage, "put", small_only)
-        told = move(any_parts)
-    assert sorted(outcome.state for outcome in told.values()) == ["failed"] * 3 + ["moved"] * 3
+        migration = begin(any_parts)
+        with pytest.raises(StorageFull, match="no room"):
+            list(run(any_parts, migration))
+    assert states(any_parts, migration) == {"moved": 3, "pending": 3}
     check(any_parts)
     assert {told.state for told in move(any_parts).values()} == {"moved"}
     assert homes(any_parts) == {"database"}
     check(any_parts)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_what_the_target_refuses_alone_fails_by_itself(
+    any_parts: Parts, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes all else; or what a look at it stores, where there is nothing else."""
+    keep(any_parts, "too large", content(5000))
+    for seed in range(others):
+        keep(any_parts, f"{seed}", content(1000, seed))
+    storage = any_parts.backends.use("database")
+    put = storage.put
+
+    def small_only(key, source) -> None:
+        if source.size > 3000:
+            raise StorageRefused("database", "put", "no object of that size")
+        put(key, source)
+
+    migration = begin(any_parts)
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "put", small_only)
+        told = {outcome.sha256: outcome for outcome in run(any_parts, migration)}
+    assert told[digest_of(content(5000))].why == "database: put: no object of that size"
+    assert states(any_parts, migration) == {"failed": 1} | ({"moved": others} if others else {})
+    assert any_parts.migrations.get(SERVER, migration.id).state == "ended"
 
 
 def test_a_target_that_does_not_answer_when_read_back_is_not_switched_to(
@@ -156,11 +185,16 @@ def test_a_target_that_does_not_answer_when_read_back_is_not_switched_to(
     keep(any_parts, "a", b"bytes")
     keep(any_parts, "b", b"bytes", "database")
 
-    def down(*_: object) -> None:
+    storage = any_parts.backends.use("database")
+    opened = storage.open
+
+    def down(key: str, *bounds: Any) -> Any:
+        if key == MARKER:
+            return opened(key, *bounds)
         raise StorageUnavailable("database", "open", "no answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr(any_parts.backends.use("database"), "open", down)
+        patch.setattr(storage, "open", down)
         patch.setattr(running, "PAUSES", (0.0,))
         assert "no answer" in move(any_parts)[digest_of(b"bytes")].why
     assert any_parts.drive.describe(SERVER, "a").storage_backend == "local"
@@ -185,8 +219,11 @@ def test_a_target_that_garbles_what_it_is_given_is_never_switched_to(
         def close(self) -> None:
             self._reader.close()
 
+    def garbled(key: str, *bounds: Any) -> Any:
+        return opened(key, *bounds) if key == MARKER else Garbled(opened(key, *bounds))
+
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "open", lambda *arguments: Garbled(opened(*arguments)))
+        patch.setattr(storage, "open", garbled)
         assert "reads back wrong" in move(any_parts)[digest_of(b"bytes")].why
     assert fetch(any_parts, "a") == b"bytes"
     assert objects(any_parts, "database") == set()

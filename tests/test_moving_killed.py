@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from simpledrive.models import MigrationItem, now
+from simpledrive.models import Migration, MigrationItem, now
 from simpledrive.moving.flow import Flow
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
@@ -69,8 +69,9 @@ def kill(parts: Parts, settings: dict[str, Any], act: str, step: str, argument: 
     assert ended.returncode == -signal.SIGKILL
     check(parts)
     everything_is_readable(parts)
-    late = update(MigrationItem).values(leased_until=now() - timedelta(seconds=1))
-    parts.database.write(lambda session: session.execute(late))
+    for table in (Migration, MigrationItem):
+        late = update(table).values(leased_until=now() - timedelta(seconds=1))
+        parts.database.write(lambda session, late=late: session.execute(late))
 
 
 def everything_is_readable(parts: Parts) -> None:

@@ -12,6 +12,7 @@ bytewise = sa.String().with_variant(sa.Text(collation="C"), "postgresql")
 moment = sa.DateTime(timezone=True)
 still_open = sa.text("state IN ('planning', 'running', 'paused')")
 leased = sa.text("leased_until IS NOT NULL")
+retired = sa.text("retired_at IS NOT NULL")
 
 COUNTS = ("items", "bytes", "moved", "moved_bytes", "failed", "gone", "back", "stays")
 
@@ -32,7 +33,10 @@ def upgrade() -> None:
         sa.Column("created_by", bytewise, nullable=False),
         sa.Column("created_by_name", sa.Text(), nullable=False),
         sa.Column("ended_at", moment),
-        sa.Column("hands_off_until", moment),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("exclusive_until", moment),
+        sa.Column("leased", bytewise),
+        sa.Column("leased_until", moment),
         *(sa.Column(name, sa.BigInteger(), nullable=False) for name in COUNTS),
     )
     op.create_index(
@@ -53,6 +57,7 @@ def upgrade() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("state", bytewise, nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("is_marked", sa.Boolean(), nullable=False),
         sa.Column("leased", bytewise),
         sa.Column("leased_until", moment),
         sa.Column("source_key", bytewise),
@@ -68,8 +73,22 @@ def upgrade() -> None:
         postgresql_where=leased,
     )
     op.create_index("ix_migration_items_state", "migration_items", ["migration", "state", "sha256", "record"])
+    op.add_column("replicas", sa.Column("keep_until", moment))
+    op.drop_index("ix_replicas_retired_at", "replicas")
+    op.create_index(
+        "ix_replicas_retired",
+        "replicas",
+        ["keep_until", "retired_at"],
+        sqlite_where=retired,
+        postgresql_where=retired,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_replicas_retired", "replicas")
+    op.create_index(
+        "ix_replicas_retired_at", "replicas", ["retired_at"], sqlite_where=retired, postgresql_where=retired
+    )
+    op.drop_column("replicas", "keep_until")
     op.drop_table("migration_items")
     op.drop_table("migrations")

@@ -60,8 +60,8 @@ def rollback_migration(migration_id: str, as_json: bool) -> None:
     """
     with _said():
         work = parts().migration_work
-        migration = parts().migrations.roll_back(SERVER, migration_id, by_itself=True)
-        with work.by_itself(migration), told(migration, as_json) as tell:
+        migration = parts().migrations.roll_back(SERVER, migration_id, exclusive=True)
+        with work.exclusively(migration), told(migration, as_json) as tell:
             for outcome in work.go_back(migration, Flow()):
                 tell.outcome(outcome)
             migration = parts().migrations.get(SERVER, migration_id)
@@ -84,8 +84,8 @@ def finalize_migration(migration_id: str, yes: bool) -> None:
         )
         if not yes and not click.confirm(question):
             raise SystemExit(SOME_FAILED)
-        migration = parts().migrations.finalize(SERVER, migration_id, by_itself=True)
-        with parts().migration_work.by_itself(migration):
+        migration = parts().migrations.finalize(SERVER, migration_id, exclusive=True)
+        with parts().migration_work.exclusively(migration):
             parts().migration_work.let_go(migration, Flow())
     click.echo(f"What is kept at {migration.source} is swept after the usual grace.")
 

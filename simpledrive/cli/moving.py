@@ -66,8 +66,8 @@ def migrate_backend(
             _tell_plan(migrations.plan(SERVER, source, target, wanted), source, target, as_json)
             return
         kept = GRACE if grace is None else grace
-        migration = migrations.begin(SERVER, source, target, wanted, grace=kept, plan=plan, by_itself=True)
-        with by_itself(migration):
+        migration = migrations.begin(SERVER, source, target, wanted, grace=kept, plan=plan, exclusive=True)
+        with exclusively(migration):
             migration = parts().migration_work.plan(migration, Flow())
             try:
                 run(migration, workers, Flow(bandwidth), as_json)
@@ -98,9 +98,9 @@ def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
 
 
 @contextmanager
-def by_itself(migration: Migration) -> Iterator[None]:
+def exclusively(migration: Migration) -> Iterator[None]:
     """During the block only this command works at the migration, and nobody does once it was interrupted."""
-    with parts().migration_work.by_itself(migration):
+    with parts().migration_work.exclusively(migration):
         try:
             yield
         except KeyboardInterrupt:

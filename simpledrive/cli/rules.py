@@ -7,7 +7,7 @@ import json
 import click
 from flask.cli import with_appcontext
 
-from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, by_itself, run
+from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, exclusively, run
 from simpledrive.cli.values import Size
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
@@ -52,8 +52,8 @@ def _apply(correction: Correction, dry_run: bool, workers: int, bandwidth: int |
     _tell(correction, plan, as_json)
     if dry_run:
         return 0
-    migration = parts().migrations.begin(SERVER, *where, by_itself=True)
-    with by_itself(migration):
+    migration = parts().migrations.begin(SERVER, *where, exclusive=True)
+    with exclusively(migration):
         migration = parts().migration_work.plan(migration, Flow())
         run(migration, workers, Flow(bandwidth), as_json)
     migration = parts().migrations.get(SERVER, migration.id)

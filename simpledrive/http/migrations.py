@@ -19,6 +19,7 @@ def document(migration: Migration) -> dict[str, object]:
         "selection": migration.selection,
         "plan": migration.plan,
         "state": migration.state,
+        "why": migration.why,
         "grace_seconds": migration.grace_seconds,
         "created_at": moment(migration.created_at),
         "created_by": migration.created_by_name,

@@ -18,17 +18,21 @@ MigrationState = Literal[
 What has `ended` has nothing left to try; some may have failed.
 """
 
-ItemState = Literal["pending", "moved", "failed", "gone", "back", "stays"]
-"""`gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`."""
+ItemState = Literal["planned", "pending", "moved", "failed", "gone", "back", "stays"]
+"""What is `planned` is not tried yet: it becomes `pending` when all is planned, and is what was required.
+
+`gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`.
+"""
 
 OPEN = text("state IN ('planning', 'running', 'paused')")
 
 
-class Migration(Base):
+class Migration(Leased, Base):
     """Records that are to change their home from one backend to another.
 
     The counts are of items: `items` were planned, `bytes` is what they hold together. `pending` is what is
-    left of them to try.
+    left of them to try. Leased by whoever plans it, rolls it back or finalizes it; of those who move, each
+    leases items.
     """
 
     __tablename__ = "migrations"
@@ -43,18 +47,20 @@ class Migration(Base):
     mark: Mapped[str] = mapped_column(BYTEWISE)
     """Stands for source, target and selection: the same asked for twice is one migration while it is open."""
     plan: Mapped[str] = mapped_column(BYTEWISE)
-    """The hash of what was planned last: that of a dry run which saw the same. Empty until that is done."""
+    """The hash of what was planned last: that of a dry run which saw the same. Empty until it is complete."""
     required_plan: Mapped[str] = mapped_column(BYTEWISE)
     """The hash of the only plan that may be run; empty for any."""
     state: Mapped[MigrationState] = mapped_column(BYTEWISE)
+    why: Mapped[str] = mapped_column(Text, default="")
+    """Why nobody could go on with it the last time: a place that is down, or full."""
     grace_seconds: Mapped[int] = mapped_column(BigInteger)
     """How long what was moved is kept at the source too."""
     created_at: Mapped[Moment]
     created_by: Mapped[str] = mapped_column(BYTEWISE)
     created_by_name: Mapped[str] = mapped_column(Text)
     ended_at: Mapped[Moment | None]
-    hands_off_until: Mapped[Moment | None]
-    """Until then workers leave it to the command that is at it by itself."""
+    exclusive_until: Mapped[Moment | None]
+    """Until then workers leave it to the commands that are at it."""
     items: Mapped[int] = mapped_column(BigInteger, default=0)
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     moved: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -91,6 +97,8 @@ class MigrationItem(Leased, Base):
     state: Mapped[ItemState] = mapped_column(BYTEWISE)
     why: Mapped[str] = mapped_column(Text, default="")
     """Why it is failed, gone or stays."""
+    is_marked: Mapped[bool] = mapped_column(default=False)
+    """It failed or was gone, and the planning under way has found it again."""
     source_key: Mapped[str | None] = mapped_column(BYTEWISE)
     target_key: Mapped[str | None] = mapped_column(BYTEWISE)
     verified_at: Mapped[Moment | None]

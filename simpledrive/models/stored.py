@@ -33,14 +33,16 @@ class Replica(Base):
     """One stored copy of some bytes: which bytes, at which backend, under which key.
 
     `retired_at` is set when something stopped needing it and cleared when something needs it again; only
-    sweeping, after a grace, looks whether anything still does and then deletes it. It lies in the future for
-    what a migration keeps, to be rolled back to. `verified_at` is when its bytes were last read in full and
+    sweeping, after a grace, looks whether anything still does and then deletes it; not before `keep_until` if
+    a migration keeps it, to be rolled back to. `verified_at` is when its bytes were last read in full and
     right, `bad_at` since when they are known to be wrong or gone.
     """
 
     __tablename__ = "replicas"
     __table_args__ = (
-        Index("ix_replicas_retired_at", "retired_at", sqlite_where=RETIRED, postgresql_where=RETIRED),
+        Index(
+            "ix_replicas_retired", "keep_until", "retired_at", sqlite_where=RETIRED, postgresql_where=RETIRED
+        ),
         Index("ix_replicas_backend", "storage_backend", "sha256"),
         Index("ix_replicas_bad", "storage_backend", "sha256", sqlite_where=BAD, postgresql_where=BAD),
         Index(
@@ -69,6 +71,7 @@ class Replica(Base):
     created_at: Mapped[Moment]
     verified_at: Mapped[Moment | None]
     retired_at: Mapped[Moment | None]
+    keep_until: Mapped[Moment | None]
     bad_at: Mapped[Moment | None]
 
 

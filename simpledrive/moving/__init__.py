@@ -6,7 +6,10 @@ interrupted anywhere and gone on with: what is done is done, and nothing is ever
 
 selection    which records are to be moved
 elsewhere    those that lie elsewhere than the rules say
-planning     what that is at this moment
+states       what may be asked of a migration in which state, and what follows
+migrations   the records of it all: asking for what is to happen; rows: one of them
+work         bringing it about; jobs: by workers, of their own accord
+planning     what is to move at this moment
 leasing      which worker is at work on what
 running      one worker's part: copy, compare, switch
 copying      a copy that was read back; flow: how fast
@@ -14,8 +17,6 @@ switching    the transaction of a move
 tally        how far a migration has come
 returning    going back, and no longer being able to
 one          one blob, because somebody asked for it
-migrations   the records of it all: asking for what is to happen
-work         bringing it about; jobs: by workers, of their own accord
 """
 
 from simpledrive.moving.jobs import MigrationJobs

@@ -6,12 +6,13 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from simpledrive.backends import Backends
 from simpledrive.errors import DriveError
 from simpledrive.models import Migration, MigrationState
 from simpledrive.moving.flow import Flow
+from simpledrive.moving.running import Outcome
 from simpledrive.moving.work import MigrationWork
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,15 @@ THREADS = 4
 """Contents of one migration that a worker copies side by side."""
 AGAIN = 60.0
 """Seconds for which a worker leaves alone what it could not go on with: a backend that is down or full."""
+LONGEST = 3600.0
+"""The same when it could not again and again."""
+
+
+class Rest(NamedTuple):
+    """Until when, and for how many seconds, a migration is left alone."""
+
+    until: float
+    seconds: float
 
 
 class MigrationJobs:
@@ -30,64 +40,64 @@ class MigrationJobs:
     Returns whether there was one, so that there may be another.
     """
 
-    def __init__(self, work: MigrationWork, backends: Backends, within: Flow | None = None) -> None:
-        self._work, self._backends, self._within = work, backends, within
-        self._not_before: dict[str, float] = {}
+    def __init__(self, work: MigrationWork, within: Flow | None = None) -> None:
+        self._work, self._within = work, within
+        self._rests: dict[tuple[MigrationState, str], Rest] = {}
 
     def plan(self, stop: threading.Event) -> bool:
-        return self._take_up(self._plan, stop, "planning")
+        return self._take_up("planning", self._plan, stop)
 
     def move(self, stop: threading.Event) -> bool:
-        return self._take_up(self._move, stop, "running")
+        return self._take_up("running", self._move, stop)
 
-    def settle(self, stop: threading.Event) -> bool:
-        """Rolls back, and lets go of what has been finalized."""
-        return self._take_up(self._settle, stop, "rolling_back", "finalizing")
+    def roll_back(self, stop: threading.Event) -> bool:
+        return self._take_up("rolling_back", self._go_back, stop)
+
+    def finalize(self, stop: threading.Event) -> bool:
+        return self._take_up("finalizing", self._work.let_go, stop)
 
     def _take_up(
-        self, work: Callable[[Migration, Flow], None], stop: threading.Event, *states: MigrationState
+        self, state: MigrationState, work: Callable[[Migration, Flow], None], stop: threading.Event
     ) -> bool:
-        waiting = self._work.waiting(*states)
-        ready = [one for one in waiting if self._not_before.get(one.id, 0.0) <= time.monotonic()]
-        if not ready:
+        waiting = self._work.waiting(state)
+        migration = next((one for one in waiting if self._is_ready(state, one.id)), None)
+        if migration is None:
             return False
-        migration = ready[0]
-        is_done = False
         try:
             work(migration, Flow(stop=stop, within=self._within))
-            is_done = True
         except DriveError as error:
             if not stop.is_set():
                 log.warning("migration %s, %s: %s", migration.id, migration.state, error)
-        finally:
-            self._not_before.pop(migration.id, None)
-            if not is_done:
-                self._not_before[migration.id] = time.monotonic() + AGAIN
+            self._leave_alone(state, migration.id)
+        except BaseException:
+            self._leave_alone(state, migration.id)
+            raise
+        else:
+            self._rests.pop((state, migration.id), None)
         return True
+
+    def _is_ready(self, state: MigrationState, id: str) -> bool:
+        rest = self._rests.get((state, id))
+        return rest is None or rest.until <= time.monotonic()
+
+    def _leave_alone(self, state: MigrationState, id: str) -> None:
+        """For twice as long each time: what is full today may be full tomorrow, and bytes cost money."""
+        last = self._rests.get((state, id))
+        seconds = AGAIN if last is None else min(2 * last.seconds, LONGEST)
+        self._rests[state, id] = Rest(time.monotonic() + seconds, seconds)
 
     def _plan(self, migration: Migration, flow: Flow) -> None:
         planned = self._work.plan(migration, flow)
         log.info("migration %s is planned: %d records", planned.id, planned.items)
 
     def _move(self, migration: Migration, flow: Flow) -> None:
-        # What cannot be reached at all is not to be tried with one content after the other.
-        for name in (migration.source, migration.target):
-            self._require(name)
-        told: Counter[str] = Counter()
-        for outcome in self._work.move(migration, THREADS, flow):
-            told[outcome.state] += outcome.records
-        log.info("migration %s was worked at: %s", migration.id, dict(told))
+        self._tell("worked at", migration, self._work.move(migration, THREADS, flow))
 
-    def _settle(self, migration: Migration, flow: Flow) -> None:
-        if migration.state == "finalizing":
-            self._work.let_go(migration, flow)
-            return
-        self._require(migration.source)
-        told: Counter[str] = Counter()
-        for outcome in self._work.go_back(migration, flow):
-            told[outcome.state] += outcome.records
-        log.info("migration %s was rolled back: %s", migration.id, dict(told))
+    def _go_back(self, migration: Migration, flow: Flow) -> None:
+        self._tell("rolled back", migration, self._work.go_back(migration, flow))
 
-    def _require(self, backend: str) -> None:
-        self._backends.use(backend)
-        self._backends.check(backend)
+    def _tell(self, what: str, migration: Migration, outcomes: Iterator[Outcome]) -> None:
+        told: Counter[str] = Counter()
+        for outcome in outcomes:
+            told[outcome.state] += outcome.records
+        log.info("migration %s was %s: %s", migration.id, what, dict(told))

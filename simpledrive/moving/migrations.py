@@ -1,7 +1,7 @@
 """The records of migrations: begun, paused, gone on with, ended, told.
 
-But for `plan`, nothing here takes long, whatever moves: what is asked for is a state, and work.py brings it
-about.
+But for `plan`, nothing here takes long, whatever moves: what is asked for is a state (states.py), and work.py
+brings it about.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ from functools import partial
 from typing import get_args
 from uuid import UUID
 
-from sqlalchemy import Select, select, tuple_, update
+from sqlalchemy import Select, select, tuple_
 from sqlalchemy.orm import Session
 
 from simpledrive import audit
 from simpledrive.backends import Backends
-from simpledrive.errors import Invalid, MigrationNotFound, WrongState
-from simpledrive.ids import unprintable, uuid7
+from simpledrive.errors import Invalid
+from simpledrive.ids import uuid7
 from simpledrive.keyset import cut, no_cursor
 from simpledrive.leasing import LEASE
-from simpledrive.models import ItemState, Migration, MigrationItem, MigrationState, now
+from simpledrive.models import ItemState, Migration, MigrationItem, now
 from simpledrive.moving.planning import Plan, matches
+from simpledrive.moving.rows import ITEM_ORDER, found
 from simpledrive.moving.selection import Selection
-from simpledrive.moving.tally import recount
+from simpledrive.moving.states import OPEN, Act, after
 from simpledrive.rights import Caller
 from simpledrive.sql import Database, insert
 
@@ -34,15 +35,14 @@ GRACE = timedelta(days=7)
 """How long what was moved is kept at the source too, unless somebody says otherwise."""
 LONGEST_GRACE = timedelta(days=36500)
 
-OPEN: tuple[MigrationState, ...] = ("planning", "running", "paused")
 BATCH = 500
 
 
 class Migrations:
     """Every migration there was, and what may be asked of it. All of it wants the scope admin, everywhere.
 
-    Raises Forbidden, MigrationNotFound, and what is said of each. `by_itself` is for a command that does at
-    once what it asks for (MigrationWork.by_itself): workers leave that to it.
+    Raises Forbidden, MigrationNotFound, WrongState (states.py), and what is said of each. `exclusive` is for
+    a command that does at once what it asks for (MigrationWork.exclusively): workers leave that to it.
     """
 
     def __init__(self, database: Database, backends: Backends) -> None:
@@ -53,8 +53,8 @@ class Migrations:
         caller.require_everywhere("admin")
         self._check(source, target)
         plan = Plan()
-        for found in matches(self._database, source, selection):
-            plan.add(found)
+        for page in matches(self._database, source, selection):
+            plan.add(page)
         return plan
 
     def begin(
@@ -66,12 +66,13 @@ class Migrations:
         *,
         grace: timedelta = GRACE,
         plan: str | None = None,
-        by_itself: bool = False,
+        exclusive: bool = False,
     ) -> Migration:
         """A migration of what matches, to be planned and run; the one asked for before if it is open.
 
         So the same call goes on with what was interrupted, tries again what failed, and adds what has come
-        since. With `plan`, the hash of one, it will not run if something else matches when it is planned.
+        since. With `plan`, the hash of one, it will not run if something else matches when it is planned. Of
+        the grace that was asked for before and this one the longer counts, for what moves from now on.
         Raises Invalid, StorageError for a backend that cannot be used at all.
         """
         caller.require_everywhere("admin")
@@ -91,31 +92,26 @@ class Migrations:
             "created_by": caller.key_id,
             "created_by_name": caller.name,
         }
-        return self._database.write(partial(_begun, caller=caller, values=values, by_itself=by_itself))
+        return self._database.write(partial(_begun, caller=caller, values=values, exclusive=exclusive))
 
     def pause(self, caller: Caller, id: str) -> Migration:
-        """No worker takes up anything more of it. Raises WrongState if it is neither planned nor run."""
-        return self._change(caller, id, "paused", ("planning", "running"), "migration.paused")
+        """No worker takes up anything more of it."""
+        return self._ask(caller, id, "pause", "migration.paused")
 
     def resume(self, caller: Caller, id: str) -> Migration:
-        """Workers go on. Raises WrongState if it is not paused."""
-        return self._change(caller, id, "running", ("paused",), "migration.resumed")
+        """Workers go on with what is paused."""
+        return self._ask(caller, id, "resume", "migration.resumed")
 
-    def roll_back(self, caller: Caller, id: str, *, by_itself: bool = False) -> Migration:
-        """Homes are to be switched back to what is still at the source. Raises WrongState if it is given up.
+    def roll_back(self, caller: Caller, id: str, *, exclusive: bool = False) -> Migration:
+        """Homes are to be switched back to what is still at the source.
 
         Once more, it tries again what could not go back before.
         """
-        was: tuple[MigrationState, ...] = (*OPEN, "ended", "rolled_back")
-        return self._change(caller, id, "rolling_back", was, "migration.rolled_back", by_itself=by_itself)
+        return self._ask(caller, id, "roll-back", "migration.rolled_back", exclusive=exclusive)
 
-    def finalize(self, caller: Caller, id: str, *, by_itself: bool = False) -> Migration:
-        """What is kept at the source is to be given up, and swept after the usual grace.
-
-        Raises WrongState if the migration has not ended.
-        """
-        was: tuple[MigrationState, ...] = ("ended", "finalized")
-        return self._change(caller, id, "finalizing", was, "migration.finalized", by_itself=by_itself)
+    def finalize(self, caller: Caller, id: str, *, exclusive: bool = False) -> Migration:
+        """What is kept at the source is to be given up, and swept after the usual grace."""
+        return self._ask(caller, id, "finalize", "migration.finalized", exclusive=exclusive)
 
     def get(self, caller: Caller, id: str) -> Migration:
         caller.require_everywhere("admin")
@@ -161,50 +157,22 @@ class Migrations:
         if source == target:
             raise Invalid(("target", "The target is the source."))
 
-    def _change(
-        self,
-        caller: Caller,
-        id: str,
-        state: MigrationState,
-        was: tuple[MigrationState, ...],
-        action: audit.Action,
-        *,
-        by_itself: bool = False,
+    def _ask(
+        self, caller: Caller, id: str, act: Act, action: audit.Action, *, exclusive: bool = False
     ) -> Migration:
         caller.require_everywhere("admin")
-        goes_on = "planning" if state == "running" else state
 
         def work(session: Session) -> Migration:
             migration = found(session, id, lock=True)
-            if by_itself:
-                migration.hands_off_until = now() + LEASE
-            if migration.state in {state, goes_on}:
-                return migration
-            if migration.state not in was:
-                raise WrongState(f"It is {migration.state.replace('_', ' ')}.")
-            migration.state = state
-            if state == "running" and not migration.plan:
-                migration.state = "planning"  # in the middle of that it was paused
-            if state == "rolling_back":
-                _try_again(session, migration)
-            audit.note(session, caller, action, id)
+            following = after(act, migration.state)
+            if exclusive:
+                migration.exclusive_until = now() + LEASE
+            if following != migration.state:
+                migration.state = following
+                audit.note(session, caller, action, id)
             return migration
 
         return self._database.write(work)
-
-
-ITEM_ORDER = (MigrationItem.sha256, MigrationItem.record)
-
-
-def found(session: Session, id: str, *, lock: bool = False) -> Migration:
-    """The migration, locked if it is to be changed. Raises MigrationNotFound."""
-    query = select(Migration).where(Migration.id == id)
-    migration = None
-    if unprintable(id) is None:
-        migration = session.scalars(query.with_for_update() if lock else query).one_or_none()
-    if migration is None:
-        raise MigrationNotFound(f"There is no migration with the id {id!r}.")
-    return migration
 
 
 def _mark(source: str, target: str, selection: Selection) -> str:
@@ -212,7 +180,7 @@ def _mark(source: str, target: str, selection: Selection) -> str:
     return hashlib.sha256(said.encode()).hexdigest()
 
 
-def _begun(session: Session, *, caller: Caller, values: dict[str, object], by_itself: bool) -> Migration:
+def _begun(session: Session, *, caller: Caller, values: dict[str, object], exclusive: bool) -> Migration:
     """The migration that the same was asked of before and that may go on, or a new one."""
     may_go_on = Migration.state.in_(OPEN) | ((Migration.state == "ended") & (Migration.failed > 0))
     earlier = select(Migration).where(Migration.mark == values["mark"], may_go_on)
@@ -224,19 +192,12 @@ def _begun(session: Session, *, caller: Caller, values: dict[str, object], by_it
         if session.scalar(made.returning(Migration.id)) is not None:
             places = {"came_from": values["source"], "went_to": values["target"]}
             audit.note(session, caller, "migration.begun", id, **places)
-    if migration.state != "running":
-        migration.state, migration.plan, migration.ended_at = "planning", "", None
+    migration.state, migration.plan, migration.ended_at = after("begin", migration.state), "", None
     migration.required_plan = str(values["required_plan"])
-    if by_itself:
-        migration.hands_off_until = now() + LEASE
+    migration.grace_seconds = max(migration.grace_seconds, int(str(values["grace_seconds"])))
+    if exclusive:
+        migration.exclusive_until = now() + LEASE
     return migration
-
-
-def _try_again(session: Session, migration: Migration) -> None:
-    """What could not go back is to be looked at anew."""
-    stays = (MigrationItem.migration == migration.id, MigrationItem.state == "stays")
-    session.execute(update(MigrationItem).where(*stays).values(state="moved", why=""))
-    recount(session, migration)
 
 
 def _items(

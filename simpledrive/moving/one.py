@@ -10,18 +10,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
-from simpledrive import audit, descriptions, ids, records, standing
+from simpledrive import descriptions, ids, records, standing
 from simpledrive.backends import Backends
 from simpledrive.errors import Busy
 from simpledrive.models import Blob, Condition, Replica
 from simpledrive.moving.copying import Copies, Copy
 from simpledrive.moving.flow import Flow
-from simpledrive.moving.switching import record
+from simpledrive.moving.switching import record, rehome
 from simpledrive.records import Change
-from simpledrive.replicas import ReplicaGone, Replicas, release
+from simpledrive.replicas import ReplicaGone, Replicas
 from simpledrive.rights import Caller
 from simpledrive.sql import ATTEMPTS, Database
-from simpledrive.usage import count
 
 
 class Mover:
@@ -80,14 +79,11 @@ class Mover:
             raise ReplicaGone
         if only is not None:
             records.allow(found, only)
-        found.storage_backend, found.version = target, found.version + 1
+        mirrors, source = self._replicas.mirrors, blob.storage_backend
+        rehome(session, caller, mirrors, [blob.pk], [blob.sha256], source=source, target=target)
+        session.refresh(found)
         if values:
             records.say(session, caller, found, values)
-        release(session, blob.sha256, blob.storage_backend)
-        self._replicas.mirrors.want(session, blob.sha256, target)
-        count(session, blob.storage_backend, blobs=-1)
-        count(session, target, blobs=1)
-        audit.note(session, caller, "blob.moved", blob.id, came_from=blob.storage_backend, went_to=target)
         return found
 
 

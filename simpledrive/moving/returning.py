@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from sqlalchemy import exists, select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
-from simpledrive.errors import ObjectMissing, StorageError
-from simpledrive.models import Migration, MigrationItem, Replica, now
+from simpledrive.errors import ObjectMissing, StorageRefused, StorageUnavailable
+from simpledrive.models import ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.flow import Flow
-from simpledrive.moving.running import Outcome
-from simpledrive.moving.switching import switch_homes
+from simpledrive.moving.rows import ITEM_ORDER
+from simpledrive.moving.running import PAUSES, Outcome
+from simpledrive.moving.states import States
+from simpledrive.moving.switching import rehome
 from simpledrive.moving.tally import add
-from simpledrive.replicas import Replicas, lock, release
+from simpledrive.replicas import Replicas, lock
+from simpledrive.rights import SERVER
 from simpledrive.sql import Database
 
-BATCH = 200
-LOOK = 0.5
-"""Seconds between looks whether workers have finished what they had begun."""
+log = logging.getLogger(__name__)
+
+PAGE = 200
+THREADS = 8
+"""Copies that are looked for side by side: all that this takes is waiting."""
+DURING: States = ("rolling_back",)
 
 GONE = "It was deleted, replaced for good or moved on meanwhile."
 
@@ -38,76 +46,105 @@ class Return:
     def outcomes(self) -> Iterator[Outcome]:
         """Tells of each content: `back`, or `stays` and why. May be interrupted and gone on with.
 
-        Raises Stopped when its flow is.
+        What could not go back before is tried again, first. Raises Stopped when its flow is, and StorageError
+        for a source that does not answer: nothing stays because of that.
         """
-        while self._database.read(self._is_worked_at):
-            self._flow.wait(LOOK)
-        while items := self._database.read(self._moved):
-            self._flow.wait(0)
-            reasons = {item.sha256: self._reason(item) for item in items}
-            yield from self._database.write(partial(self._switch, items, reasons))
+        states: tuple[ItemState, ...] = ("stays", "moved")
+        for state in states:
+            after: MigrationItem | None = None
+            while items := self._database.read(partial(self._page, state, after)):
+                self._flow.wait(0)
+                reasons = self._reasons({item.sha256 for item in items})
+                yield from self._database.write(partial(self._switch, items, reasons))
+                after = items[-1]
 
-    def _is_worked_at(self, session: Session) -> bool:
-        leased = exists().where(
-            MigrationItem.migration == self._migration.id,
-            MigrationItem.state == "pending",
-            MigrationItem.leased_until > now(),
-        )
-        return bool(session.scalar(select(leased)))
-
-    def _moved(self, session: Session) -> list[MigrationItem]:
+    def _page(
+        self, state: ItemState, after: MigrationItem | None, session: Session
+    ) -> Sequence[MigrationItem]:
         query = select(MigrationItem).where(
-            MigrationItem.migration == self._migration.id, MigrationItem.state == "moved"
+            MigrationItem.migration == self._migration.id, MigrationItem.state == state
         )
-        in_order = query.order_by(MigrationItem.sha256, MigrationItem.record)
-        return list(session.scalars(in_order.limit(BATCH)))
+        if after is not None:
+            query = query.where(tuple_(*ITEM_ORDER) > (after.sha256, after.record))
+        return session.scalars(query.order_by(*ITEM_ORDER).limit(PAGE)).all()
 
-    def _reason(self, item: MigrationItem) -> str:
-        """Why the bytes at the source are not to be gone back to; "" if they are."""
-        source = self._migration.source
-        replica = self._database.read(lambda session: session.get(Replica, (item.sha256, source)))
-        if replica is None:
-            return f"Its copy at {source} was swept."
-        if replica.bad_at is not None:
-            return f"Its copy at {source} is marked bad."
-        try:
-            size = self._backends.use(source).size(replica.storage_key)
-        except ObjectMissing:
-            return f"Its copy at {source} is gone."
-        except StorageError as error:
-            return str(error)
-        return "" if size == replica.size else f"Its copy at {source} has another size."
+    def _reasons(self, digests: set[str]) -> dict[str, str]:
+        """By key of a copy at the source, why it is not to be gone back to; "" if it is."""
+        here = (Replica.sha256.in_(digests), Replica.storage_backend == self._migration.source)
+        kept = self._database.read(lambda session: session.scalars(select(Replica).where(*here)).all())
+        with ThreadPoolExecutor(THREADS, "look") as pool:
+            return dict(zip([row.storage_key for row in kept], pool.map(self._reason, kept), strict=True))
+
+    def _reason(self, replica: Replica) -> str:
+        source, pauses = self._migration.source, iter(PAUSES)
+        while True:
+            try:
+                size = self._backends.use(source).size(replica.storage_key)
+            except StorageUnavailable as error:
+                if (pause := next(pauses, None)) is None:
+                    raise
+                log.warning("trying again: %s", error)
+                self._flow.wait(pause)
+            except (ObjectMissing, StorageRefused) as error:
+                self._backends.check(source)  # or is it the whole place?
+                is_gone = isinstance(error, ObjectMissing)
+                return f"Its copy at {source} is gone." if is_gone else str(error)
+            else:
+                return "" if size == replica.size else f"Its copy at {source} has another size."
 
     def _switch(
-        self, items: Sequence[MigrationItem], reasons: dict[str, str], session: Session
+        self, items: Sequence[MigrationItem], reasons: Mapping[str, str], session: Session
     ) -> list[Outcome]:
-        """One transaction. May run twice: what it has settled is no longer `moved`."""
+        """One transaction. May run twice: what it has settled is no longer in the state that it was in."""
         source, target = self._migration.source, self._migration.target
-        kept = {row.sha256: row for row in lock(session, list(reasons)) if row.storage_backend == source}
-        query = select(MigrationItem).where(
-            MigrationItem.migration == self._migration.id,
-            MigrationItem.sha256.in_(reasons),
-            MigrationItem.record.in_([item.record for item in items]),
+        rows = lock(session, sorted({item.sha256 for item in items}))
+        kept = {row.sha256: row for row in rows if row.storage_backend == source}
+        why = {item.sha256: self._why(kept.get(item.sha256), reasons) for item in items}
+        left = self._locked(session, items)
+        can = [item for item in left if not why[item.sha256]]
+        back = rehome(
+            session,
+            SERVER,
+            self._replicas.mirrors,
+            [item.record for item in can],
+            {item.sha256 for item in can},
+            source=target,
+            target=source,
         )
-        in_order = query.order_by(MigrationItem.sha256, MigrationItem.record)
-        rows = session.scalars(in_order.with_for_update()).all()
-        can = [row for row in rows if row.state == "moved" and row.sha256 in kept and not reasons[row.sha256]]
-        back = switch_homes(session, [row.record for row in can], target, source)
-        for row in rows:
-            if row.state == "moved":
-                add(session, row.migration, "moved", row.size, items=-1)
-                row.state = "back" if row.record in back else "stays"
-                row.why = "" if row.record in back else reasons[row.sha256] or GONE
-                add(session, row.migration, row.state, row.size)
-        for sha256 in sorted({row.sha256 for row in can if row.record in back}):
-            kept[sha256].retired_at = None
-            release(session, sha256, target)
-            self._replicas.mirrors.want(session, sha256, source)
-        found = Counter((row.sha256, row.size, row.state, row.why) for row in rows)
+        for item in left:
+            state: ItemState = "back" if item.record in back else "stays"
+            self._count(session, item, -1)
+            item.state, item.why = state, "" if state == "back" else why[item.sha256] or GONE
+            self._count(session, item, 1)
+        found = Counter((item.sha256, item.size, item.state, item.why) for item in left)
         return [
             Outcome(sha256, size, state, records, why)
             for (sha256, size, state, why), records in found.items()
         ]
+
+    def _why(self, kept: Replica | None, reasons: Mapping[str, str]) -> str:
+        """Why the copy that there is now is not to be gone back to. One that is new since is sound."""
+        if kept is None:
+            return f"Its copy at {self._migration.source} was swept."
+        if kept.bad_at is not None:
+            return f"Its copy at {self._migration.source} is marked bad."
+        return reasons.get(kept.storage_key, "")
+
+    def _locked(self, session: Session, items: Sequence[MigrationItem]) -> Sequence[MigrationItem]:
+        """Those that are still in the state in which they were looked up."""
+        first, last = items[0], items[-1]
+        query = select(MigrationItem).where(
+            MigrationItem.migration == self._migration.id,
+            MigrationItem.state == first.state,
+            tuple_(*ITEM_ORDER) >= (first.sha256, first.record),
+            tuple_(*ITEM_ORDER) <= (last.sha256, last.record),
+        )
+        return session.scalars(query.order_by(*ITEM_ORDER).with_for_update()).all()
+
+    def _count(self, session: Session, item: MigrationItem, items: int) -> None:
+        add(session, item.migration, DURING, **{item.state: items})
+        if item.state == "moved":
+            add(session, item.migration, DURING, moved_bytes=items * item.size)
 
 
 def let_go(database: Database, migration: Migration, flow: Flow) -> None:
@@ -125,10 +162,29 @@ def _digests(session: Session, *, migration: Migration, after: str) -> list[str]
         MigrationItem.state == "moved",
         MigrationItem.sha256 > after,
     )
-    return list(session.scalars(query.distinct().order_by(MigrationItem.sha256).limit(BATCH)))
+    return list(session.scalars(query.distinct().order_by(MigrationItem.sha256).limit(PAGE)))
 
 
 def _let_go(session: Session, *, migration: Migration, digests: Sequence[str]) -> None:
-    for row in lock(session, digests):
-        if row.storage_backend == migration.source and row.retired_at is not None:
-            row.retired_at = min(row.retired_at, now())
+    rows = lock(session, digests)
+    kept = _kept_by_others(session, migration, digests)
+    for row in rows:
+        if row.storage_backend == migration.source and row.sha256 not in kept:
+            row.keep_until = None
+            if row.retired_at is not None:
+                row.retired_at = now()
+
+
+def _kept_by_others(session: Session, migration: Migration, digests: Sequence[str]) -> set[str]:
+    """Those of the digests that another migration has moved from the same place and may go back to."""
+    others = select(Migration.id).where(
+        Migration.source == migration.source,
+        Migration.id != migration.id,
+        Migration.state.not_in(["finalizing", "finalized"]),
+    )
+    query = select(MigrationItem.sha256).where(
+        MigrationItem.migration.in_(others),
+        MigrationItem.state == "moved",
+        MigrationItem.sha256.in_(digests),
+    )
+    return set(session.scalars(query.distinct()))

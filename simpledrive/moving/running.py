@@ -14,11 +14,20 @@ from typing import NamedTuple
 from sqlalchemy import and_, exists, or_, select
 from sqlalchemy.orm import Session, undefer
 
-from simpledrive.errors import Busy, DriveError, ObjectMissing, StorageError, StorageUnavailable
+from simpledrive.backends import Backends
+from simpledrive.errors import (
+    Busy,
+    DriveError,
+    ObjectMissing,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica
 from simpledrive.moving.copying import Copies, Copy
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.moving.leasing import Leases
+from simpledrive.moving.states import Overtaken
 from simpledrive.moving.switching import GONE, Settled, Switch, Task, settle
 from simpledrive.replicas import ReplicaGone, Replicas
 from simpledrive.sql import ATTEMPTS, Database
@@ -28,7 +37,7 @@ log = logging.getLogger(__name__)
 PAUSES = (0.5, 2.0)
 """Seconds before what failed by something that may pass is tried again."""
 HOPELESS = 20
-"""Contents that failed at a backend, one after the other, after which a run stops."""
+"""Contents that failed at a backend, one after the other, after which it is the backend that fails."""
 AHEAD = 8
 """Small contents that are leased for each thread, so that none waits for a transaction."""
 GATHERING = 0.05
@@ -65,6 +74,7 @@ class Run:
     def __init__(
         self,
         database: Database,
+        backends: Backends,
         replicas: Replicas,
         copies: Copies,
         migration: Migration,
@@ -72,24 +82,28 @@ class Run:
         workers: int,
         flow: Flow,
     ) -> None:
-        self._database, self._replicas, self._copies = database, replicas, copies
+        self._database, self._backends = database, backends
+        self._replicas, self._copies = replicas, copies
         self._migration, self._workers, self._flow = migration, workers, flow
         self._leases = Leases(database, migration.id)
         self._under_way: dict[Future[Copy | None], Task] = {}
         self._again: list[Task] = []
         self._attempts: Counter[str] = Counter()
-        self._failures = 0
+        self._put_by: list[tuple[Task, StorageError]] = []  # failed at a place, which may be what failed
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Moves, and tells what became of each content. Closing the iterator ends the run.
 
-        Raises Stopped when its flow is, or one content after the other fails at its backend: a full target
-        stays full.
+        Raises Stopped when its flow is. Raises StorageError, and leaves what it could not move, if it was the
+        place and not the content: it was full, or failed again and again, or cannot be used at all.
         """
         with self._leases.kept(), ThreadPoolExecutor(self._workers, "move") as pool:
             try:
                 while self._submit(pool):
                     yield from self._settled(self._copied())
+                yield from self._judged()
+            except Overtaken:
+                log.info("migration %s is no longer to be worked at", self._migration.id)
             finally:
                 self._flow.stop()
                 pool.shutdown(cancel_futures=True)
@@ -124,11 +138,14 @@ class Run:
                 self._replicas.forget(copy.provided)
 
     def _is_unfinished(self, session: Session) -> bool:
+        """Whether there is, or will be, anything to try but what is put by."""
         pending = exists().where(
-            MigrationItem.migration == self._migration.id, MigrationItem.state == "pending"
+            MigrationItem.migration == self._migration.id,
+            MigrationItem.state == "pending",
+            MigrationItem.sha256.not_in([task.sha256 for task, _ in self._put_by]),
         )
-        running = select(Migration.id).where(Migration.id == self._migration.id, Migration.state == "running")
-        return session.scalar(running.where(pending)) is not None
+        goes_on = (Migration.id == self._migration.id, Migration.state.in_(["planning", "running"]))
+        return session.scalar(select(Migration.id).where(*goes_on, pending)) is not None
 
     def _look(self, tasks: Sequence[Task]) -> dict[str, There]:
         """What is recorded of the bytes of these tasks."""
@@ -184,21 +201,20 @@ class Run:
                 raise error
             del self._under_way[copied]
             yield from self._said(task, "gone", GONE) if error is None else self._failed(task, error)
-            if self._failures >= HOPELESS:
-                raise Stopped(f"{self._failures} contents failed one after the other.")
 
     def _switched(self, copies: Sequence[tuple[Task, Copy]]) -> Iterator[Outcome]:
         while copies:
             settled = self._switch([copy for _, copy in copies])
             for task, _ in copies:
                 if task.sha256 in settled:
-                    self._failures = 0
                     yield from self._outcomes(task, settled[task.sha256])
                 elif self._attempts[task.sha256] < ATTEMPTS:
                     self._attempts[task.sha256] += 1
                     self._again.append(task)
                 else:
                     yield from self._said(task, "failed", "Others keep changing these bytes.")
+            if settled:  # the places work: what failed before failed by itself
+                yield from self._give_up([f for f in self._put_by if not isinstance(f[1], StorageFull)])
             # More items have these bytes, whose copy is there by now, and recorded.
             left = {sha256 for sha256, what in settled.items() if what.has_more}
             copies = [(task, copy.found()) for task, copy in copies if task.sha256 in left]
@@ -212,11 +228,31 @@ class Run:
 
     def _failed(self, task: Task, error: BaseException) -> Iterator[Outcome]:
         if isinstance(error, StorageError) and not isinstance(error, ObjectMissing):
-            self._failures += 1
+            self._put_by.append((task, error))
+            if len(self._put_by) >= HOPELESS:
+                raise error
+            return
         if isinstance(error, DriveError):
-            return self._said(task, "failed", str(error))
-        log.error("a fault while moving %s", task.sha256, exc_info=error)
-        return self._said(task, "failed", "A fault of the drive, which its log tells.")
+            yield from self._said(task, "failed", str(error))
+        else:
+            log.error("a fault while moving %s", task.sha256, exc_info=error)
+            yield from self._said(task, "failed", "A fault of the drive, which its log tells.")
+
+    def _judged(self) -> Iterator[Outcome]:
+        """What is put by at the end failed by itself if the places work. StorageError if one does not."""
+        for _, error in self._put_by:
+            if isinstance(error, StorageFull):
+                raise error
+        if self._put_by:
+            self._backends.check(self._migration.source)
+            self._backends.use(self._migration.target).probe()
+        yield from self._give_up(self._put_by)
+
+    def _give_up(self, faults: Sequence[tuple[Task, StorageError]]) -> Iterator[Outcome]:
+        for fault in list(faults):
+            self._put_by.remove(fault)
+            task, error = fault
+            yield from self._said(task, "failed", str(error))
 
     def _said(self, task: Task, state: ItemState, why: str) -> Iterator[Outcome]:
         mine = (self._migration.id, self._leases.worker, task)

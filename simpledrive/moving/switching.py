@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,11 +15,14 @@ from sqlalchemy.orm import Session
 from simpledrive import audit
 from simpledrive.errors import StorageUnavailable
 from simpledrive.leasing import LEASE
+from simpledrive.mirrors import Mirrors
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.copying import Copy
+from simpledrive.moving.selection import Table
+from simpledrive.moving.states import OPEN
 from simpledrive.moving.tally import add
-from simpledrive.replicas import Provided, ReplicaGone, Replicas, lock, release, release_all
-from simpledrive.rights import SERVER
+from simpledrive.replicas import Provided, ReplicaGone, Replicas, lock, release_all
+from simpledrive.rights import SERVER, Caller
 from simpledrive.usage import count
 
 GONE = "It was deleted or moved by others meanwhile."
@@ -95,7 +98,16 @@ class Switch:
         migration = self._migration
         recorded = {copy.provided.sha256: copy for copy in record(session, self._replicas, self._copies)}
         items, left = _portion(session, migration.id, self._worker, list(recorded))
-        moved = switch_homes(session, [item.record for item in items], migration.source, migration.target)
+        moved = rehome(
+            session,
+            SERVER,
+            self._replicas.mirrors,
+            [item.record for item in items],
+            recorded,
+            source=migration.source,
+            target=migration.target,
+            keep=timedelta(seconds=migration.grace_seconds),
+        )
         rows = [
             _settled(migration.id, item, recorded[item.sha256], is_moved=item.record in moved)
             for item in items
@@ -105,16 +117,8 @@ class Switch:
         settled = {sha256: Settled(Counter(), sha256 in left) for sha256 in sorted(recorded)}
         for item, row in zip(items, rows, strict=True):
             settled[item.sha256].states[row["state"]] += 1
-            add(session, migration.id, row["state"], item.size)
-        if settled:
-            keep = timedelta(seconds=migration.grace_seconds)
-            release_all(session, list(settled), migration.source, keep)
-        for sha256, what in settled.items():
-            if what.states["moved"]:
-                self._replicas.mirrors.want(session, sha256, migration.target)
-            else:
-                # All were deleted meanwhile, or it is not their turn yet: sweeping looks who needs the copy.
-                release(session, sha256, migration.target)
+            size = item.size if row["state"] == "moved" else 0
+            add(session, migration.id, OPEN, **{row["state"]: 1}, moved_bytes=size)
         return settled
 
 
@@ -145,24 +149,55 @@ def _portion(
     return [row for row in found if row.sha256 in mine], left
 
 
-def switch_homes(session: Session, records: Sequence[UUID], source: str, target: str) -> set[UUID]:
+def rehome(
+    session: Session,
+    caller: Caller,
+    mirrors: Mirrors,
+    records: Collection[UUID],
+    digests: Collection[str],
+    *,
+    source: str,
+    target: str,
+    keep: timedelta = timedelta(),
+) -> set[UUID]:
     """Switches those of the records, blobs or earlier versions, that are at home at the source; which.
+
+    All that follows from it for the copies of these digests, which the caller has locked, is done too: those
+    at the target are needed from now on, and mirrored; those at the source are let go, or kept for so long.
+    Of a digest none of whose records was there any more, sweeping looks who needs the copy.
 
     The blobs first: a surrogate key only ever goes from them to the history. What somebody is putting aside
     at this moment is waited for here, and found there.
     """
-    there = {"storage_backend": target}
-    current = update(Blob).where(Blob.pk.in_(records), Blob.storage_backend == source)
-    # No object of a session is of these: it need not be told.
-    untold = {"synchronize_session": False}
-    counted = current.values(there | {"version": Blob.version + 1})
-    blobs = session.execute(counted.returning(Blob.pk, Blob.id), execution_options=untold).all()
-    aside = update(BlobHistory).where(BlobHistory.pk.in_(records), BlobHistory.storage_backend == source)
-    moved = set(session.scalars(aside.values(there).returning(BlobHistory.pk), execution_options=untold))
+    blobs = _switched(session, Blob, records, source, target)
+    aside = _switched(session, BlobHistory, records, source, target)
     count(session, source, blobs=-len(blobs))
     count(session, target, blobs=len(blobs))
-    audit.note_each(session, SERVER, "blob.moved", [id for _, id in blobs], came_from=source, went_to=target)
-    return moved | {pk for pk, _ in blobs}
+    ids = [row.id for row in blobs]
+    audit.note_each(session, caller, "blob.moved", ids, came_from=source, went_to=target)
+    moved = {row.sha256 for row in (*blobs, *aside)}
+    if digests:
+        release_all(session, sorted(digests), source, keep)
+    if moved:
+        needed = update(Replica).where(Replica.sha256.in_(moved), Replica.storage_backend == target)
+        session.execute(needed.values(retired_at=None))
+    for sha256 in sorted(moved):
+        mirrors.want(session, sha256, target)
+    if idle := sorted(set(digests) - moved):
+        release_all(session, idle, target)
+    return {row.pk for row in (*blobs, *aside)}
+
+
+def _switched(
+    session: Session, table: Table, records: Collection[UUID], source: str, target: str
+) -> Sequence[Row[UUID, str, str]]:
+    values: dict[str, Any] = {"storage_backend": target}
+    if table is Blob:
+        values["version"] = Blob.version + 1
+    there = update(table).where(table.pk.in_(records), table.storage_backend == source).values(values)
+    # Who has such an object in his session refreshes it.
+    untold = {"synchronize_session": False}
+    return session.execute(there.returning(table.pk, table.id, table.sha256), execution_options=untold).all()
 
 
 def settle(session: Session, migration: str, worker: str, task: Task, state: ItemState, why: str) -> Settled:
@@ -171,7 +206,7 @@ def settle(session: Session, migration: str, worker: str, task: Task, state: Ite
     what = {"state": state, "why": why, "leased_until": None}
     if items:
         session.execute(update(MigrationItem), [_key(migration, item) | what for item in items])
-        add(session, migration, state, task.size, items=len(items))
+        add(session, migration, OPEN, **{state: len(items)})
     return Settled(Counter({state: len(items)} if items else {}), bool(left))
 
 

@@ -1,52 +1,41 @@
-"""How far a migration has come: counted as its items are settled, never summed up while it runs."""
+"""How far a migration has come: counted as its items are settled, never summed up."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from sqlalchemy import func, select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from simpledrive.models import ItemState, Migration, MigrationItem
-from simpledrive.sql import lastly
+from simpledrive.models import Migration
+from simpledrive.moving.states import Overtaken, States
+from simpledrive.sql import affected, lastly
 
 TALLIED = "tallied"
-COUNTED: frozenset[ItemState] = frozenset({"moved", "failed", "gone", "back", "stays"})
 
 RANK = 2
 """Behind what lies at each backend (usage.py), as every worker writes this one row."""
 
+Tallied = dict[tuple[str, States], Counter[str]]
 
-def add(session: Session, migration: str, state: ItemState, size: int, items: int = 1) -> None:
-    """So many items more, of `size` bytes each, are in this state; fewer for a negative number."""
-    tallied: Counter[tuple[str, str]] | None = session.info.get(TALLIED)
+
+def add(session: Session, migration: str, during: States, **counts: int) -> None:
+    """Adds to these counts of a migration, in the very last statements of this transaction.
+
+    These raise Overtaken, and nothing of it has happened, if it is in none of the states `during` any more.
+    So nobody who was late changes anything behind somebody who has gone on from there.
+    """
+    tallied: Tallied | None = session.info.get(TALLIED)
     if tallied is None:
-        tallied = session.info[TALLIED] = Counter()
+        tallied = session.info[TALLIED] = {}
         lastly(session, RANK, _write)
-    if state in COUNTED:
-        tallied[migration, state] += items
-    if state == "moved":
-        tallied[migration, "moved_bytes"] += items * size
+    tallied.setdefault((migration, during), Counter()).update(counts)
 
 
 def _write(session: Session) -> None:
-    tallied: Counter[tuple[str, str]] = session.info[TALLIED]
-    for id in sorted({migration for migration, _ in tallied}):
-        added = {name: getattr(Migration, name) + n for (of, name), n in tallied.items() if of == id and n}
-        if added:
-            session.execute(update(Migration).where(Migration.id == id).values(added))
-
-
-def recount(session: Session, migration: Migration) -> None:
-    """Counts all items anew, after others were added. The caller has locked the migration's row."""
-    query = (
-        select(MigrationItem.state, func.count(), func.coalesce(func.sum(MigrationItem.size), 0))
-        .where(MigrationItem.migration == migration.id)
-        .group_by(MigrationItem.state)
-    )
-    found = {state: (int(items), int(size)) for state, items, size in session.execute(query)}
-    migration.items = sum(items for items, _ in found.values())
-    migration.bytes = sum(size for _, size in found.values())
-    migration.moved_bytes = found.get("moved", (0, 0))[1]
-    for state in COUNTED:
-        setattr(migration, state, found.get(state, (0, 0))[0])
+    tallied: Tallied = session.info[TALLIED]
+    for (id, during), counts in sorted(tallied.items()):
+        added = {name: getattr(Migration, name) + n for name, n in counts.items()}
+        there = (Migration.id == id, Migration.state.in_(during))
+        if any(counts.values()) and not affected(session, update(Migration).where(*there).values(added)):
+            raise Overtaken("The migration is in another state by now.")

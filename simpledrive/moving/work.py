@@ -1,32 +1,34 @@
 """Doing what migrations in their states ask for: planning, moving, going back, letting go.
 
 By a command that was told to, or by workers (jobs.py). All of it may be interrupted anywhere and gone on
-with, and done by several at once.
+with. Several move at once; of those who would plan, roll back or finalize one does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 
-from sqlalchemy import delete, exists, or_, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
-from simpledrive.errors import WrongState
-from simpledrive.leasing import kept
+from simpledrive.errors import StorageError, WrongState
+from simpledrive.leasing import Lease, kept
 from simpledrive.models import Migration, MigrationItem, MigrationState, now
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.flow import Flow
-from simpledrive.moving.migrations import found
-from simpledrive.moving.planning import Match, Plan, add_items, matches
+from simpledrive.moving.planning import Planning
 from simpledrive.moving.returning import Return, let_go
+from simpledrive.moving.rows import found
 from simpledrive.moving.running import Outcome, Run
-from simpledrive.moving.selection import Selection
-from simpledrive.moving.tally import recount
+from simpledrive.moving.states import DONE
 from simpledrive.replicas import Replicas
 from simpledrive.sql import Database
+
+LOOK = 0.5
+"""Seconds between looks whether somebody else is through with what only one does at a time."""
 
 
 class MigrationWork:
@@ -37,81 +39,109 @@ class MigrationWork:
         self._replicas, self._copies = replicas, copies
 
     def waiting(self, *states: MigrationState) -> list[Migration]:
-        """Those in one of these states that no command has to itself, the oldest first."""
-        free = or_(Migration.hands_off_until.is_(None), Migration.hands_off_until < now())
-        query = select(Migration).where(Migration.state.in_(states), free).order_by(Migration.id)
+        """Those in one of these states that a worker may take up, the oldest first."""
+        free = [
+            or_(until.is_(None), until < now())
+            for until in (Migration.exclusive_until, Migration.leased_until)
+        ]
+        query = select(Migration).where(Migration.state.in_(states), *free).order_by(Migration.id)
         return self._database.read(lambda session: list(session.scalars(query)))
 
-    def by_itself(self, migration: Migration) -> AbstractContextManager[None]:
-        """During the block workers leave the migration to this process."""
+    def exclusively(self, migration: Migration) -> AbstractContextManager[None]:
+        """During the block workers leave the migration to commands."""
         there = update(Migration).where(Migration.id == migration.id)
-        return kept(self._database, lambda until: there.values(hands_off_until=until))
+        return kept(self._database, lambda until: there.values(exclusive_until=until))
 
     def plan(self, migration: Migration, flow: Flow) -> Migration:
-        """Writes down what matches now, beside what was before; from then on it is running.
+        """It is running: what matched is written down (planning.py), by us or whoever was faster.
 
         Raises Invalid if something else matches than was required, and then it is paused; WrongState if it
         was paused or rolled back meanwhile.
         """
-        planned = Plan()
-        selection = Selection.from_json(migration.selection)
-        for batch in matches(self._database, migration.source, selection):
-            flow.wait(0)
-            planned.add(batch)
-            self._database.write(partial(_write_down, id=migration.id, batch=batch))
-        migration = self._database.write(partial(_start, id=migration.id, plan=planned.hash))
-        planned.require(migration.required_plan)
+        with self._claimed(migration, "planning", flow) as is_ours:
+            if is_ours:
+                return Planning(self._database, migration, flow).plan()
+        migration = self._database.read(lambda session: found(session, migration.id))
+        if migration.state not in ("running", "ended"):
+            raise WrongState(f"It is {migration.state.replace('_', ' ')} by now.")
         return migration
 
     def move(self, migration: Migration, workers: int, flow: Flow) -> Iterator[Outcome]:
-        """Works at it, beside whoever else does, and tells what became of each content. See running.py."""
-        run = Run(self._database, self._replicas, self._copies, migration, workers=workers, flow=flow)
-        with closing(run.outcomes()) as outcomes:
-            yield from outcomes
+        """Works at it, beside whoever else does, and tells what became of each content (running.py).
+
+        Raises StorageError for a place that cannot be used; `why` of the migration says so too.
+        """
+        with self._explained(migration.id):
+            # What cannot be reached at all is not to be tried with one content after the other.
+            for name in (migration.source, migration.target):
+                self._require(name)
+            run = Run(
+                self._database,
+                self._backends,
+                self._replicas,
+                self._copies,
+                migration,
+                workers=workers,
+                flow=flow,
+            )
+            with closing(run.outcomes()) as outcomes:
+                yield from outcomes
         self._database.write(partial(_end, id=migration.id))
 
     def go_back(self, migration: Migration, flow: Flow) -> Iterator[Outcome]:
-        """Switches homes back to what is still at the source, and tells of each content. Copies nothing."""
-        yield from Return(self._database, self._backends, self._replicas, migration, flow).outcomes()
-        self._database.write(partial(_set_state, id=migration.id, state="rolled_back", was="rolling_back"))
+        """Switches homes back to what is still at the source, and tells of each content. Copies nothing.
+
+        Raises StorageError for a source that cannot be used; `why` of the migration says so too.
+        """
+        with self._claimed(migration, "rolling_back", flow) as is_ours, self._explained(migration.id):
+            if is_ours:
+                self._require(migration.source)
+                yield from Return(self._database, self._backends, self._replicas, migration, flow).outcomes()
+                self._database.write(partial(_done, id=migration.id, was="rolling_back"))
 
     def let_go(self, migration: Migration, flow: Flow) -> None:
         """What is kept at the source for it is left to the sweep, after the usual grace."""
-        let_go(self._database, migration, flow)
-        self._database.write(partial(_set_state, id=migration.id, state="finalized", was="finalizing"))
+        with self._claimed(migration, "finalizing", flow) as is_ours:
+            if is_ours:
+                let_go(self._database, migration, flow)
+                self._database.write(partial(_done, id=migration.id, was="finalizing"))
 
+    def _require(self, backend: str) -> None:
+        self._backends.use(backend)
+        self._backends.check(backend)
 
-def _write_down(session: Session, *, id: str, batch: list[Match]) -> None:
-    add_items(session, id, batch)
-    _plannable(session, id)  # behind the items, as in the order of a switch
+    @contextmanager
+    def _claimed(self, migration: Migration, state: MigrationState, flow: Flow) -> Iterator[bool]:
+        """Nobody else does during the block what this state asks for. Waits for who does; False if he has."""
+        here = (Migration.id == migration.id, Migration.state == state)
+        lease = Lease(self._database, Migration, *here)
+        while not (is_ours := lease.claim()):
+            if not self._database.read(lambda session: session.scalar(select(exists().where(*here)))):
+                break
+            flow.wait(LOOK)
+        with lease.kept() if is_ours else nullcontext():
+            yield is_ours
 
-
-def _plannable(session: Session, id: str) -> Migration:
-    migration = found(session, id, lock=True)
-    if migration.state not in ("planning", "running"):
-        raise WrongState(f"It is {migration.state.replace('_', ' ')} by now.")
-    return migration
-
-
-def _start(session: Session, *, id: str, plan: str) -> Migration:
-    migration = _plannable(session, id)
-    if migration.required_plan in ("", plan):
-        migration.plan, migration.state, migration.ended_at = plan, "running", None
-    elif migration.state == "planning":
-        migration.state = "paused"
-        untried = (MigrationItem.migration == id, MigrationItem.state == "pending")
-        session.execute(delete(MigrationItem).where(*untried))
-    recount(session, migration)
-    return migration
+    @contextmanager
+    def _explained(self, id: str) -> Iterator[None]:
+        """Has the migration say why it does not go on."""
+        said = update(Migration).where(Migration.id == id)
+        try:
+            yield
+        except StorageError as error:
+            why = str(error)
+            self._database.write(lambda session: session.execute(said.values(why=why)))
+            raise
+        self._database.write(lambda session: session.execute(said.where(Migration.why != "").values(why="")))
 
 
 def _end(session: Session, *, id: str) -> None:
     """Nothing is left to try: it has ended."""
     pending = exists().where(MigrationItem.migration == id, MigrationItem.state == "pending")
     over = update(Migration).where(Migration.id == id, Migration.state == "running", ~pending)
-    session.execute(over.values(state="ended", ended_at=now()))
+    session.execute(over.values(state=DONE["running"], ended_at=now()))
 
 
-def _set_state(session: Session, *, id: str, state: MigrationState, was: MigrationState) -> None:
+def _done(session: Session, *, id: str, was: MigrationState) -> None:
     there = (Migration.id == id, Migration.state == was)
-    session.execute(update(Migration).where(*there).values(state=state))
+    session.execute(update(Migration).where(*there).values(state=DONE[was]))

@@ -98,6 +98,7 @@ SCHEMAS: dict[str, Json] = {
             "selection",
             "plan",
             "state",
+            "why",
             "grace_seconds",
             "created_at",
             "created_by",
@@ -126,6 +127,10 @@ SCHEMAS: dict[str, Json] = {
                 "enum": list(get_args(MigrationState)),
                 "description": "Workers bring `planning`, `running`, `rolling_back` and `finalizing` to "
                 "their end. One that has `ended` has nothing left to try.",
+            },
+            "why": {
+                "type": "string",
+                "description": "Why nobody could go on with it the last time: a place that is down, or full.",
             },
             "grace_seconds": _AMOUNT | {"description": "How long the source keeps what has moved."},
             "created_at": {"type": "string", "format": "date-time"},
@@ -170,6 +175,7 @@ EXAMPLE: Json = {
     "selection": {"older_than": "30d", "min_size": 1048576, "versions": True},
     "plan": "",
     "state": "planning",
+    "why": "",
     "grace_seconds": 604800,
     "created_at": "2026-01-22T21:37:55.123Z",
     "created_by": "API_TOKEN",
