@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Update, or_, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from simpledrive.errors import DriveError
 from simpledrive.ids import uuid7
@@ -37,8 +38,7 @@ class Lease:
     @property
     def is_free(self) -> tuple[ColumnElement[bool], ...]:
         """What holds of a row that may be leased."""
-        until = self._table.leased_until
-        return (*self._which, or_(until.is_(None), until < now()))
+        return (*self._which, is_over(self._table.leased_until))
 
     @property
     def is_mine(self) -> tuple[ColumnElement[bool], ...]:
@@ -58,6 +58,21 @@ class Lease:
         """Keeps them during the block, and gives up at its end what is left of them."""
         extended = update(self._table).where(*self.is_mine)
         return kept(self._database, lambda until: extended.values(leased_until=until))
+
+
+def is_over(until: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+    """What holds of a row whose lease has ended, or was never one: nobody leases for longer than LEASE.
+
+    So a clock that was ahead holds nothing up.
+    """
+    present = now()
+    return or_(until.is_(None), until < present, until > present + 2 * LEASE)
+
+
+def has_ended(until: datetime | None) -> bool:
+    """The same of a moment that was looked up."""
+    present = now()
+    return until is None or not present <= until <= present + 2 * LEASE
 
 
 @contextmanager

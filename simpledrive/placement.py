@@ -29,7 +29,7 @@ class Rule:
     max_size: int | None = None
 
     def fits(self, described: Description, size: int) -> bool:
-        """Moving.elsewhere asks the records the same."""
+        """moving/elsewhere.py asks the records the same."""
         return (
             described.id.startswith(self.prefix)
             and (self.content_type is None or _is_of_type(described.content_type, self.content_type))

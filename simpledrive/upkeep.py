@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive import quotas, replays, sessions
@@ -20,7 +20,7 @@ from simpledrive.errors import StorageError
 from simpledrive.mirrors import Mirrors, is_named
 from simpledrive.models import BlobHistory, DriveRow, Replica, now
 from simpledrive.orphans import Orphans, TooManyOrphans
-from simpledrive.replicas import release
+from simpledrive.replicas import lock, release
 from simpledrive.sql import Database, affected
 from simpledrive.storage.base import Storage
 from simpledrive.streams.staging import Staging
@@ -136,6 +136,8 @@ class Upkeep:
         return len(gone)
 
     def _sweep_replicas(self, ready: set[str], swept: Swept) -> None:
+        while self._database.write(self._keep_no_longer):
+            pass
         after = ""
         while digests := self._database.read(lambda session, after=after: self._retired(session, after)):  # type: ignore[misc]
             for sha256 in digests:
@@ -143,11 +145,21 @@ class Upkeep:
             after = digests[-1]
 
     def _retired(self, session: Session, after: str) -> list[str]:
-        present = now()
-        is_kept_no_longer = or_(Replica.keep_until.is_(None), Replica.keep_until < present)
-        due = (Replica.retired_at < present - self._grace, is_kept_no_longer)
-        query = select(Replica.sha256).where(*due, Replica.sha256 > after)
-        return list(session.scalars(query.distinct().order_by(Replica.sha256).limit(BATCH)))
+        """Digests of copies that are due, in order; those that are kept are not even looked at."""
+        due = (Replica.keep_until.is_(None), Replica.retired_at < now() - self._grace, Replica.sha256 > after)
+        query = select(Replica.sha256).where(*due).distinct()
+        return list(session.scalars(query.order_by(Replica.sha256).limit(BATCH)))
+
+    def _keep_no_longer(self, session: Session) -> int:
+        """Forgets of a batch of copies that they were kept, for a time that is over; how many."""
+        over = (Replica.retired_at.is_not(None), Replica.keep_until < now())
+        digests = session.scalars(select(Replica.sha256).where(*over).limit(BATCH)).all()
+        if not digests:
+            return 0
+        lock(session, digests)
+        return affected(
+            session, update(Replica).where(Replica.sha256.in_(digests), *over).values(keep_until=None)
+        )
 
     def _sweep_digest(self, sha256: str, ready: set[str], swept: Swept) -> None:
         for backend, key in self._database.write(lambda session: self._let_go(session, sha256, ready)):
@@ -181,9 +193,9 @@ class Upkeep:
                 row.retired_at = now()
             if row.retired_at is None or row.storage_backend not in ready:
                 continue
-            is_kept = row.keep_until is not None and row.keep_until > now()
             if row.retired_at >= now() - self._grace:
                 continue
+            is_kept = row.keep_until is not None and row.keep_until > now()
             if is_needed:
                 row.retired_at = None
             elif harmed and row.bad_at is None:

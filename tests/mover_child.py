@@ -1,4 +1,7 @@
-"""Works at a migration in a process of its own, which kills itself at one step of moving a blob."""
+"""Works at a migration in a process of its own, which kills itself at one step of moving a blob, if at any.
+
+Else it prints what became of how many records.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from itertools import count
@@ -59,8 +63,11 @@ SWEEPING: dict[str, Step] = {
 
 
 def move(parts: Parts, target: str) -> None:
-    for _ in run(parts, begin(parts, target=target)):
-        pass
+    """Prints how many records came to which state."""
+    told: Counter[str] = Counter()
+    for outcome in run(parts, begin(parts, target=target)):
+        told[outcome.state] += outcome.records
+    print(json.dumps(told))
 
 
 def go_back(parts: Parts, migration: str) -> None:
@@ -102,7 +109,8 @@ def main() -> None:
     app = create_app(settings_for(Path(folder), **json.loads(settings)))
     running.AHEAD = 1  # so that each step comes several times
     do, steps = ACTS[act]
-    die_at(*steps[step], int(times))
+    if step:
+        die_at(*steps[step], int(times))
     do(app.extensions["simpledrive"], argument)
 
 

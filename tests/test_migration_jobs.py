@@ -296,7 +296,7 @@ def test_pages_of_items_are_whole_in_every_order(any_parts: Parts) -> None:
     assert [item.sha256 for item in whole] == sorted(item.sha256 for item in whole)
     assert {item.blob_id for item in whole} == {f"{seed}" for seed in range(7)}
     assert any_parts.migrations.items_page(SERVER, migration.id, "moved", None, 3) == ([], None)
-    for wrong in ("x", f"{whole[0].sha256}.x", "a\x00.b"):
+    for wrong in ("x", f"{whole[0].sha256}.x", "a\x00.b", f"\x00.{whole[0].record}"):
         with pytest.raises(Invalid, match="cursor"):
             any_parts.migrations.items_page(SERVER, migration.id, None, wrong, 3)
     with pytest.raises(Invalid, match="cursor"):

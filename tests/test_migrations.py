@@ -23,7 +23,7 @@ from simpledrive.errors import (
 )
 from simpledrive.ids import uuid7
 from simpledrive.mirroring.waiting import Waiting
-from simpledrive.models import Blob, MigrationItem, Replica, WantedCopy, now
+from simpledrive.models import Blob, Migration, MigrationItem, Replica, WantedCopy, now
 from simpledrive.moving import Selection, leasing, returning, running, switching
 from simpledrive.moving.flow import Flow
 from simpledrive.moving.planning import Plan, Planning
@@ -63,6 +63,7 @@ def age(parts: Parts, id: str, by: timedelta) -> None:
         ({"max_size": 999}, ["a/old", "a/small", "b/image"]),
         ({"content_type": "image/png"}, ["b/image"]),
         ({"content_type": "image/"}, ["b/image"]),
+        ({"content_type": "image/*"}, ["b/image"]),
         ({"limit": 3}, ["a/old", "a/small", "b/image"]),
         ({"prefix": "b/", "min_size": 1000, "limit": 1}, ["b/large"]),
     ],
@@ -115,20 +116,84 @@ def test_only_what_was_planned_moves(any_parts: Parts) -> None:
 def test_also_while_it_runs_nothing_moves_that_a_plan_does_not_name(any_parts: Parts) -> None:
     for seed in range(3):
         keep(any_parts, f"{seed}", content(10, seed))
-    planned = plan(any_parts)
     migration = begin(any_parts)
     keep(any_parts, "new", b"bytes")
     with pytest.raises(Invalid, match="has changed since"):
-        begin(any_parts, plan=planned.hash)
+        begin(any_parts, plan="another")
+    list(run(any_parts, migration))
+    assert states(any_parts, migration) == {"moved": 3}
+    assert homes(any_parts)["new"] == "local"
+
+
+def test_what_changed_between_the_request_and_the_planning_moves_nothing(any_parts: Parts) -> None:
+    """Nor does what an earlier plan of the same migration had named, and a later request asks for no less."""
+    for seed in range(3):
+        keep(any_parts, f"{seed}", content(10, seed))
+    migration, selection = begin(any_parts), Selection()
+    replace(any_parts, "0", b"replaced")
+    required = plan(any_parts).hash
+    begun = any_parts.migrations.begin(SERVER, "local", "database", selection, plan=required)
+    keep(any_parts, "new", b"bytes")
+    assert any_parts.migrations.begin(SERVER, "local", "database", selection).required_plan == required
+    with pytest.raises(Invalid, match="has changed since"):
+        any_parts.migration_work.plan(begun, Flow())
     list(run(any_parts, migration))
     assert set(homes(any_parts).values()) == {"local"}
-    assert (any_parts.migrations.get(SERVER, migration.id).state, states(any_parts, migration)) == (
-        "paused",
-        {},
-    )
+    assert any_parts.migrations.get(SERVER, migration.id).state == "paused"
+    assert states(any_parts, migration) == {}
     any_parts.drive.delete(SERVER, "new", permanent=True)
-    list(run(any_parts, begin(any_parts, plan=planned.hash)))
-    assert states(any_parts, migration) == {"moved": 3}
+    any_parts.migrations.resume(SERVER, migration.id)
+    list(run(any_parts, any_parts.migration_work.plan(begun, Flow())))
+    assert states(any_parts, migration) == {"moved": 4}
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_what_has_a_plan_is_gone_on_with_by_the_same_request(any_parts: Parts, is_paused: bool) -> None:
+    for seed in range(20):
+        keep(any_parts, f"{seed}", content(10, seed))
+    required = plan(any_parts).hash
+    migration = begin(any_parts, plan=required)
+    going = run(any_parts, migration, workers=1)
+    next(going)
+    going.close()
+    if is_paused:
+        any_parts.migrations.pause(SERVER, migration.id)
+    keep(any_parts, "new", b"bytes")
+    lose(any_parts, content(10, 19), "local")
+    for _ in range(2):
+        again = begin(any_parts, plan=required)
+        assert (again.id, again.plan) == (migration.id, required)
+        list(run(any_parts, again))
+        assert states(any_parts, migration) == {"moved": 19, "failed": 1}
+    assert homes(any_parts)["new"] == "local"
+
+
+def test_what_has_moved_and_is_back_moves_again(any_parts: Parts) -> None:
+    for seed in range(20):
+        keep(any_parts, f"{seed}", content(10, seed))
+    migration = begin(any_parts)
+    going = run(any_parts, migration, workers=1)
+    next(going)
+    going.close()
+    moved = [id for id, home in homes(any_parts).items() if home == "database"]
+    any_parts.mover.move(SERVER, moved[0], "local")
+    list(run(any_parts, begin(any_parts)))
+    assert states(any_parts, migration) == {"moved": 20}
+    assert any_parts.migrations.get(SERVER, migration.id).moved_bytes == 200
+    assert set(homes(any_parts).values()) == {"database"}
+
+
+def test_a_limit_holds_for_all_that_a_migration_moves(any_parts: Parts) -> None:
+    for seed in range(12):
+        keep(any_parts, f"{seed:02}", content(10, seed))
+    migration = begin(any_parts, limit=6)
+    going = run(any_parts, migration, workers=1)
+    next(going)
+    going.close()
+    keep(any_parts, "000", b"first by its id")
+    list(run(any_parts, begin(any_parts, limit=6)))
+    assert states(any_parts, migration) == {"moved": 6}
+    assert sorted(homes(any_parts).values()) == ["database"] * 6 + ["local"] * 7
 
 
 def test_what_failed_is_told_until_it_is_tried_again(any_parts: Parts) -> None:
@@ -143,9 +208,7 @@ def test_what_failed_is_told_until_it_is_tried_again(any_parts: Parts) -> None:
     ((still,),) = any_parts.migrations.items(SERVER, migration.id, "failed")
     assert (still.why, still.blob_id) == (failed.why, "1")
     assert states(any_parts, migration) == {"moved": 2, "failed": 1}
-    assert [
-        item for items in any_parts.migrations.items(SERVER, migration.id, "planned") for item in items
-    ] == []
+    assert list(any_parts.migrations.items(SERVER, migration.id, "planned")) == []
     keep(any_parts, "the bytes again", content(10, 1))
     list(run(any_parts, begin(any_parts)))
     assert states(any_parts, migration) == {"moved": 4}
@@ -183,31 +246,6 @@ def test_the_longest_grace_that_was_asked_for_counts(any_parts: Parts) -> None:
 
 
 # --- Who works at it
-
-
-def test_several_processes_share_a_migration_and_nothing_moves_twice(
-    make_app: Callable[..., Flask], any_app: Flask
-) -> None:
-    first: Parts = any_app.extensions["simpledrive"]
-    second: Parts = make_app(database_url=first.settings.database_url).extensions["simpledrive"]
-    contents = {f"{seed}": content(3000, seed) for seed in range(60)}
-    for id, data in contents.items():
-        keep(first, id, data)
-    puts: list[str] = []
-    for parts in (first, second):
-        storage = parts.backends.use("database")
-        put = storage.put
-        storage.put = lambda key, source, put=put: (puts.append(key), put(key, source))[1]  # type: ignore[method-assign]
-    with ThreadPoolExecutor(2) as pool:
-        told = list(pool.map(lambda parts: list(move(parts).values()), (first, second)))
-    assert len({begun.id for (begun,) in zip(first.migrations.page(SERVER, None, 10)[0], strict=False)}) == 1
-    assert sum(outcome.records for outcomes in told for outcome in outcomes) == 60
-    assert {outcome.state for outcomes in told for outcome in outcomes} == {"moved"}
-    assert len(puts) == 60
-    assert set(homes(first).values()) == {"database"}
-    for id, data in contents.items():
-        assert fetch(second, id) == data
-    check(first)
 
 
 def test_a_thousand_records_of_the_same_bytes_move_in_portions(
@@ -278,6 +316,7 @@ def test_whoever_keeps_leases_looks_at_these_alone(any_parts: Parts) -> None:
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE migration_items, wanted_copies")
+            connection.commit()
 
     def work() -> None:
         assert len(leases.take(8)) == 8
@@ -320,6 +359,17 @@ def test_what_a_dead_worker_had_leased_is_free_after_a_while(
     any_parts.database.write(lambda session: session.execute(statement))
     assert {told.state for told in run(any_parts, migration)} == {"moved"}
     assert states(any_parts, migration) == {"moved": 3}
+
+
+def test_a_lease_by_a_clock_that_was_ahead_holds_nothing_up(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    migration = begin(any_parts)
+    assert len(leasing.Leases(any_parts.database, migration.id).take(1)) == 1
+    for table in (Migration, MigrationItem):
+        ahead = update(table).values(leased="another", leased_until=now() + timedelta(days=365))
+        any_parts.database.write(lambda session, ahead=ahead: session.execute(ahead))
+    list(run(any_parts, begin(any_parts)))
+    assert states(any_parts, migration) == {"moved": 1}
 
 
 def test_a_worker_that_comes_too_late_changes_nothing(
@@ -490,6 +540,31 @@ def test_what_was_kept_is_swept_when_the_grace_is_over_and_not_before(
     check(parts)
 
 
+def test_going_back_to_damaged_bytes_loses_nothing(make_app: Callable[..., Flask]) -> None:
+    """It has copied nothing, and so has not read them: the copy that was read back stays as long."""
+    parts: Parts = make_app(sweep_grace=0).extensions["simpledrive"]
+    data = content(300_000)
+    keep(parts, "a", data)
+    migration = begin(parts, grace=timedelta(days=7))
+    list(run(parts, migration))
+    flip(parts, data, "local", 5)
+    assert [told.state for told in roll_back(parts, migration.id)] == ["back"]
+    parts.upkeep.sweep()
+    assert fetch(parts, "a") == data
+
+
+def test_others_who_use_and_leave_the_source_take_no_way_back(make_app: Callable[..., Flask]) -> None:
+    parts: Parts = make_app(sweep_grace=0).extensions["simpledrive"]
+    keep(parts, "a", b"the same")
+    migration = begin(parts, grace=timedelta(days=7))
+    list(run(parts, migration))
+    keep(parts, "b", b"the same", "local")
+    parts.drive.delete(SERVER, "b", permanent=True)
+    parts.upkeep.sweep()
+    assert [told.state for told in roll_back(parts, migration.id)] == ["back"]
+    check(parts)
+
+
 def test_giving_up_one_way_back_keeps_that_of_another(make_app: Callable[..., Flask]) -> None:
     """Two migrations have moved records of the same bytes, of which the source keeps one copy."""
     parts: Parts = make_app(sweep_grace=0).extensions["simpledrive"]
@@ -575,6 +650,23 @@ def test_it_takes_the_scope_admin_everywhere(parts: Parts) -> None:
             with pytest.raises(Forbidden):
                 call()
     assert states(parts, migration) == {"pending": 1}
+
+
+def test_who_may_place_bytes_somewhere_only_moves_nothing_elsewhere(any_parts: Parts) -> None:
+    keep(any_parts, "a", b"bytes")
+    migration = begin(any_parts)
+    confined = Caller("at home", "1", SERVER.scopes, backends=("local",))
+    for call in (
+        lambda: any_parts.migrations.plan(confined, "local", "database", Selection()),
+        lambda: any_parts.migrations.begin(confined, "local", "database", Selection()),
+        lambda: any_parts.migrations.pause(confined, migration.id),
+        lambda: any_parts.migrations.roll_back(confined, migration.id),
+    ):
+        with pytest.raises(Forbidden, match="may not place bytes at database"):
+            call()
+    assert states(any_parts, migration) == {"pending": 1}
+    both = Caller("at both", "2", SERVER.scopes, backends=("local", "database"))
+    assert any_parts.migrations.pause(both, migration.id).state == "paused"
 
 
 def test_one_that_does_not_exist_is_not_found(parts: Parts) -> None:

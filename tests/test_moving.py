@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from simpledrive.backends import MARKER
 from simpledrive.errors import Invalid, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.moving import running
 from simpledrive.parts import Parts
 from simpledrive.replicas import Provided
 from simpledrive.rights import SERVER
+from simpledrive.storage.base import MARKER
 from tests.drives import (
     check,
     digest_of,

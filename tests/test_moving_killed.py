@@ -53,20 +53,27 @@ def make_drive(
     return make
 
 
-def kill(parts: Parts, settings: dict[str, Any], act: str, step: str, argument: str, times: int = 1) -> None:
-    """Has a process of its own do that and die at that step, at the given time that it is there."""
+def worker(
+    parts: Parts, settings: dict[str, Any], act: str, argument: str, step: str = "", times: int = 1
+) -> "subprocess.Popen[bytes]":
+    """A process of its own that does that, and dies when it is at that step so many times."""
     command = [sys.executable, "-m", "tests.mover_child", str(parts.settings.folder), act, step, str(times)]
     environ = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-    ended = subprocess.run(
+    return subprocess.Popen(
         [*command, argument, json.dumps(settings)],
         cwd=ROOT,
         env=environ,
-        capture_output=True,
-        timeout=120,
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert b"Traceback" not in ended.stderr, ended.stderr.decode()
-    assert ended.returncode == -signal.SIGKILL
+
+
+def kill(parts: Parts, settings: dict[str, Any], act: str, step: str, argument: str, times: int = 1) -> None:
+    """Has such a process die there."""
+    process = worker(parts, settings, act, argument, step, times)
+    _, errors = process.communicate(timeout=120)
+    assert b"Traceback" not in errors, errors.decode()
+    assert process.returncode == -signal.SIGKILL
     check(parts)
     everything_is_readable(parts)
     for table in (Migration, MigrationItem):
@@ -136,3 +143,26 @@ def test_killed_while_the_old_copies_are_swept(make_drive: Callable[..., Any], s
     list(run(parts, begin(parts)))
     kill(parts, settings, "sweep", step, "")
     everything_is_at(parts, "database")
+
+
+def test_two_processes_share_a_migration_and_nothing_moves_twice(any_app: Flask) -> None:
+    parts: Parts = any_app.extensions["simpledrive"]
+    contents = {f"{seed}": content(3000, seed // 2) for seed in range(120)}
+    for id, data in contents.items():
+        keep(parts, id, data)
+    for backend in ("local", "database"):
+        parts.backends.use(backend)
+    settings = {"database_url": parts.settings.database_url}
+    processes = [worker(parts, settings, "move", "database") for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    told = [json.loads(output.splitlines()[-1]) for output, _ in said]
+    assert {state for outcomes in told for state in outcomes} == {"moved"}
+    assert sum(outcomes.get("moved", 0) for outcomes in told) == 120
+    for migration in parts.migrations.page(SERVER, None, 10)[0]:
+        assert states(parts, migration) == ({"moved": 120} if migration.items else {})
+    assert len(objects(parts, "database")) == 60
+    for id, data in contents.items():
+        assert fetch(parts, id) == data
+        assert parts.drive.describe(SERVER, id).storage_backend == "database"
+    check(parts)

@@ -95,7 +95,7 @@ def test_what_fails_first_costs_no_copy_that_ended_with_it(
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "_copied", both)
-        patch.setattr("simpledrive.moving.running.settle", busy)
+        patch.setattr("simpledrive.moving.running.leave", busy)
         with pytest.raises(Busy):
             move(any_parts)
     recorded = {row.storage_key for row in replicas(any_parts) if row.storage_backend == "database"}

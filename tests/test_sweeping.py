@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 import requests
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from simpledrive.errors import ConfigurationError, StorageError, StorageRefused
 from simpledrive.models import BlobHistory, DriveRow, Replica, now
@@ -25,6 +25,7 @@ from simpledrive.upkeep import Swept
 from tests.apps import BEARER, settings_for
 from tests.drives import check, digest_of, fetch, impatient, keep, objects, put_orphan, replace, replicas
 from tests.moves import move
+from tests.plans import plans_of
 from tests.servers import Server, wait_for
 from tests.sources import content, source_of
 
@@ -310,3 +311,29 @@ def test_a_fault_does_not_end_the_sweeping(parts: Parts, monkeypatch: pytest.Mon
     wait_for(lambda: len(calls) > 2, "the sweep after the fault")
     monkeypatch.setattr(parts.upkeep, "due", lambda _: sys.exit())
     wait_for(lambda: all(thread.name != "sweeper" for thread in threading.enumerate()), "its end")
+
+
+def test_what_is_kept_to_go_back_to_costs_a_sweep_nothing(any_parts: Parts) -> None:
+    moment = now()
+    rows = [
+        {
+            "sha256": f"{number:064x}",
+            "storage_backend": "local",
+            "storage_key": f"{number:064x}.{number:032x}",
+            "size": 1,
+            "pieces": b"",
+            "created_at": moment,
+            "retired_at": moment - timedelta(days=1) if number % 100 else None,
+            "keep_until": moment + timedelta(days=7, seconds=number),
+        }
+        for number in range(5000)
+    ]
+    any_parts.database.write(lambda session: session.execute(insert(Replica), rows))
+    engine = any_parts.database.engine
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE replicas")
+            connection.commit()
+    plans = plans_of(engine, lambda: any_parts.upkeep._sweep_replicas(set(), Swept()), "replicas")
+    assert len(plans) == 2
+    assert all("ix_replicas_retired" in plan for plan in plans), plans

@@ -72,13 +72,20 @@ def upgrade() -> None:
         sqlite_where=leased,
         postgresql_where=leased,
     )
+    op.create_index(
+        "ix_migration_items_marked",
+        "migration_items",
+        ["migration"],
+        sqlite_where=sa.text("is_marked = 1"),
+        postgresql_where=sa.text("is_marked"),
+    )
     op.create_index("ix_migration_items_state", "migration_items", ["migration", "state", "sha256", "record"])
     op.add_column("replicas", sa.Column("keep_until", moment))
     op.drop_index("ix_replicas_retired_at", "replicas")
     op.create_index(
         "ix_replicas_retired",
         "replicas",
-        ["keep_until", "retired_at"],
+        ["keep_until", "retired_at", "sha256"],
         sqlite_where=retired,
         postgresql_where=retired,
     )

@@ -26,11 +26,10 @@ def post() -> Response:
     """Begins a migration, or goes on with the one that the same was asked of; or says what one would move."""
     with document(NewMigrationDocument) as sent:
         asked = (caller(), sent.source, sent.target, sent.selection())
-        if sent.dry_run or sent.plan:
+        if sent.dry_run:
             planned = parts().migrations.plan(*asked)
             planned.require(sent.plan)
-            if sent.dry_run:
-                return json_response(documents.plan_document(planned))
+            return json_response(documents.plan_document(planned))
         migration = parts().migrations.begin(*asked, grace=sent.grace, plan=sent.plan)
     response = _told(migration, 202)
     response.headers["Location"] = url_for("migrations.get", migration_id=migration.id)

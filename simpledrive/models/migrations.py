@@ -24,6 +24,7 @@ ItemState = Literal["planned", "pending", "moved", "failed", "gone", "back", "st
 `gone`: deleted, or moved by others meanwhile. `back` and `stays` are what a roll-back made of `moved`.
 """
 
+MARKED, MARKED_IN_SQLITE = text("is_marked"), text("is_marked = 1")
 OPEN = text("state IN ('planning', 'running', 'paused')")
 
 
@@ -85,6 +86,9 @@ class MigrationItem(Leased, Base):
     __tablename__ = "migration_items"
     __table_args__ = (
         leased_index("migration_items"),
+        Index(
+            "ix_migration_items_marked", "migration", sqlite_where=MARKED_IN_SQLITE, postgresql_where=MARKED
+        ),
         Index("ix_migration_items_state", "migration", "state", "sha256", "record"),
     )
 
@@ -98,7 +102,7 @@ class MigrationItem(Leased, Base):
     why: Mapped[str] = mapped_column(Text, default="")
     """Why it is failed, gone or stays."""
     is_marked: Mapped[bool] = mapped_column(default=False)
-    """It failed or was gone, and the planning under way has found it again."""
+    """It was tried before, and the planning under way has found it again."""
     source_key: Mapped[str | None] = mapped_column(BYTEWISE)
     target_key: Mapped[str | None] = mapped_column(BYTEWISE)
     verified_at: Mapped[Moment | None]

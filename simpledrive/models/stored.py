@@ -41,7 +41,12 @@ class Replica(Base):
     __tablename__ = "replicas"
     __table_args__ = (
         Index(
-            "ix_replicas_retired", "keep_until", "retired_at", sqlite_where=RETIRED, postgresql_where=RETIRED
+            "ix_replicas_retired",
+            "keep_until",
+            "retired_at",
+            "sha256",
+            sqlite_where=RETIRED,
+            postgresql_where=RETIRED,
         ),
         Index("ix_replicas_backend", "storage_backend", "sha256"),
         Index("ix_replicas_bad", "storage_backend", "sha256", sqlite_where=BAD, postgresql_where=BAD),

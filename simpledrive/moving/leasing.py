@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy import Row, exists, select, update
 from sqlalchemy.orm import Session
 
-from simpledrive.leasing import Lease
-from simpledrive.models import Migration, MigrationItem, now
+from simpledrive.leasing import Lease, has_ended
+from simpledrive.models import Migration, MigrationItem
 from simpledrive.moving.switching import Task
 from simpledrive.sql import Database
 
@@ -51,7 +51,7 @@ class Leases(Lease):
         most = max(contents, small)
         while found := self._database.read(partial(self._look, items=MORE * most)):
             firsts = [next(alike) for _, alike in groupby(found, key=lambda row: row.sha256)]
-            wanted = [row for row in firsts if row.leased_until is None or row.leased_until < now()][:most]
+            wanted = [row for row in firsts if has_ended(row.leased_until)][:most]
             large = [at for at, row in enumerate(wanted) if at >= contents and row.size > SMALL]
             wanted = wanted[: large[0]] if large else wanted
             self._behind = wanted[-1].sha256 if large or len(wanted) == most else found[-1].sha256
@@ -66,9 +66,7 @@ class Leases(Lease):
         in_order = query.where(item.sha256 > self._behind).order_by(item.sha256, item.record)
         return session.execute(in_order.limit(items)).all()
 
-    def _take(
-        self, session: Session, *, wanted: Sequence[Row[str, UUID, int, datetime | None]]
-    ) -> list[Task]:
+    def _take(self, session: Session, *, wanted: Sequence[Item]) -> list[Task]:
         item = MigrationItem
         take = (
             update(item)

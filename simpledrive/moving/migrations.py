@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from simpledrive import audit
 from simpledrive.backends import Backends
-from simpledrive.errors import Invalid
-from simpledrive.ids import uuid7
+from simpledrive.errors import Forbidden, Invalid
+from simpledrive.ids import unprintable, uuid7
 from simpledrive.keyset import cut, no_cursor
 from simpledrive.leasing import LEASE
 from simpledrive.models import ItemState, Migration, MigrationItem, now
@@ -37,6 +37,9 @@ LONGEST_GRACE = timedelta(days=36500)
 
 BATCH = 500
 
+MAY_GO_ON = Migration.state.in_(OPEN) | ((Migration.state == "ended") & (Migration.failed > 0))
+"""What the same asked for again goes on with."""
+
 
 class Migrations:
     """Every migration there was, and what may be asked of it. All of it wants the scope admin, everywhere.
@@ -51,7 +54,7 @@ class Migrations:
     def plan(self, caller: Caller, source: str, target: str, selection: Selection) -> Plan:
         """What would move now. Changes nothing. Raises Invalid. Takes seconds for a million records."""
         caller.require_everywhere("admin")
-        self._check(source, target)
+        self._check(caller, source, target)
         plan = Plan()
         for page in matches(self._database, source, selection):
             plan.add(page)
@@ -71,21 +74,25 @@ class Migrations:
         """A migration of what matches, to be planned and run; the one asked for before if it is open.
 
         So the same call goes on with what was interrupted, tries again what failed, and adds what has come
-        since. With `plan`, the hash of one, it will not run if something else matches when it is planned. Of
-        the grace that was asked for before and this one the longer counts, for what moves from now on.
-        Raises Invalid, StorageError for a backend that cannot be used at all.
+        since. With `plan`, the hash of one, it is refused if something else matches now, and does not run if
+        something else does when it is planned; of one that has this plan, the rest is gone on with. What was
+        required stays so. Of the grace that was asked for before and this one the longer counts, for what
+        moves from now on. Raises Invalid, StorageError for a backend that cannot be used at all.
         """
         caller.require_everywhere("admin")
-        self._check(source, target)
+        self._check(caller, source, target)
         if not timedelta() <= grace <= LONGEST_GRACE:
             raise Invalid(("grace_seconds", f"The source keeps what has moved for 0 to {LONGEST_GRACE}."))
         for name in (source, target):
             self._backends.use(name)
+        mark = _mark(source, target, selection)
+        if plan and (unprintable(plan) is not None or not self._has_plan(mark, plan)):
+            self.plan(caller, source, target, selection).require(plan)
         values = {
             "source": source,
             "target": target,
             "selection": selection.as_json(),
-            "mark": _mark(source, target, selection),
+            "mark": mark,
             "grace_seconds": int(grace.total_seconds()),
             "required_plan": plan or "",
             "created_at": now(),
@@ -145,17 +152,25 @@ class Migrations:
             query = query.where(MigrationItem.state == state)
         if cursor:
             sha256, _, record = cursor.partition(".")
+            if unprintable(sha256) is not None:
+                raise no_cursor()
             query = _behind(query, sha256, _uuid(record))
         rows = self._database.read(lambda session: session.scalars(query.order_by(*ITEM_ORDER)).all())
         return cut(rows, limit, lambda item: f"{item.sha256}.{item.record}")
 
-    def _check(self, source: str, target: str) -> None:
+    def _has_plan(self, mark: str, plan: str) -> bool:
+        """Whether what may be gone on with has this plan, which was found to be right when it was made."""
+        query = select(Migration.id).where(Migration.mark == mark, MAY_GO_ON, Migration.plan == plan)
+        return self._database.read(lambda session: session.scalar(query.limit(1))) is not None
+
+    def _check(self, caller: Caller, source: str, target: str) -> None:
         for field, name in (("source", source), ("target", target)):
             if name not in self._backends:
                 known = ", ".join(sorted(self._backends))
                 raise Invalid((field, f"There is no backend {name!r}. Known are: {known}."))
         if source == target:
             raise Invalid(("target", "The target is the source."))
+        _may_place(caller, source, target)
 
     def _ask(
         self, caller: Caller, id: str, act: Act, action: audit.Action, *, exclusive: bool = False
@@ -164,6 +179,7 @@ class Migrations:
 
         def work(session: Session) -> Migration:
             migration = found(session, id, lock=True)
+            _may_place(caller, migration.source, migration.target)
             following = after(act, migration.state)
             if exclusive:
                 migration.exclusive_until = now() + LEASE
@@ -175,6 +191,13 @@ class Migrations:
         return self._database.write(work)
 
 
+def _may_place(caller: Caller, *backends: str) -> None:
+    """Who may place bytes at some backends only moves nothing to others, nor back. Raises Forbidden."""
+    for name in backends:
+        if caller.backends is not None and name not in caller.backends:
+            raise Forbidden(f"This key may not place bytes at {name}.")
+
+
 def _mark(source: str, target: str, selection: Selection) -> str:
     said = json.dumps([source, target, selection.as_json()], sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()
@@ -182,8 +205,7 @@ def _mark(source: str, target: str, selection: Selection) -> str:
 
 def _begun(session: Session, *, caller: Caller, values: dict[str, object], exclusive: bool) -> Migration:
     """The migration that the same was asked of before and that may go on, or a new one."""
-    may_go_on = Migration.state.in_(OPEN) | ((Migration.state == "ended") & (Migration.failed > 0))
-    earlier = select(Migration).where(Migration.mark == values["mark"], may_go_on)
+    earlier = select(Migration).where(Migration.mark == values["mark"], MAY_GO_ON)
     latest = earlier.order_by(Migration.id.desc()).limit(1).with_for_update()
     while (migration := session.scalar(latest)) is None:
         id = str(uuid7())
@@ -192,8 +214,10 @@ def _begun(session: Session, *, caller: Caller, values: dict[str, object], exclu
         if session.scalar(made.returning(Migration.id)) is not None:
             places = {"came_from": values["source"], "went_to": values["target"]}
             audit.note(session, caller, "migration.begun", id, **places)
-    migration.state, migration.plan, migration.ended_at = after("begin", migration.state), "", None
-    migration.required_plan = str(values["required_plan"])
+    migration.state, migration.ended_at = after("begin", migration.state), None
+    migration.required_plan = str(values["required_plan"]) or migration.required_plan
+    if not migration.required_plan or migration.plan != migration.required_plan:
+        migration.plan = ""  # whatever matches now
     migration.grace_seconds = max(migration.grace_seconds, int(str(values["grace_seconds"])))
     if exclusive:
         migration.exclusive_until = now() + LEASE

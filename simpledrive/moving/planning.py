@@ -1,21 +1,21 @@
 """What a migration is to move: looked up in pages while people go on writing, and written down.
 
 Nothing is taken up before all of it is written down and is what was required: until then new items are only
-`planned`, and those that failed or were gone only marked.
+`planned`, and those that were tried before only marked.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, or_, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, delete, select, tuple_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from simpledrive.errors import Invalid, WrongState
 from simpledrive.models import ItemState, Migration, MigrationItem, now
@@ -28,7 +28,7 @@ from simpledrive.sql import Database, insert
 
 PAGE = 500
 PLANNING: States = ("planning",)
-UNMOVED: tuple[ItemState, ...] = ("failed", "gone")
+Which = ColumnElement[bool] | InstrumentedAttribute[bool]
 UNSYNCHRONIZED = {"synchronize_session": False}
 FIRST = 10
 """How many of the ids a plan names."""
@@ -105,13 +105,16 @@ class Planning:
     def plan(self) -> Migration:
         """Writes down what matches now, beside what was before; from then on it is running.
 
-        Raises Invalid if something else matches than was required, and then it is paused; WrongState if it
-        was paused or rolled back meanwhile; Stopped.
+        One that has a plan goes on with that, and tries again what failed. Raises Invalid if something else
+        matches than was required, and then it is paused; WrongState if it was paused or rolled back
+        meanwhile; Stopped.
         """
         while True:
             migration = self._database.write(self._planned)
-            if not migration.plan:
-                self._write_down(migration.required_plan)
+            if migration.plan:
+                self._in_pages(self._mark_failed)
+            else:
+                self._write_down(migration)
             self._in_pages(self._take_on)
             self._in_pages(self._try_again)
             if self._database.write(self._start):
@@ -129,13 +132,16 @@ class Planning:
         while self._database.write(work):
             self._flow.wait(0)
 
-    def _write_down(self, required: str) -> None:
+    def _write_down(self, migration: Migration) -> None:
+        selection, required = self._selection, migration.required_plan
         self._in_pages(partial(self._forget, "planned"))
         self._in_pages(self._forget_marks)
-        if required:  # then nothing else moves, not even what is left of an earlier plan
-            self._in_pages(partial(self._forget, "pending"))
+        if selection.limit is not None:
+            selection = replace(selection, limit=max(0, selection.limit - migration.moved))
+        if required or selection.limit is not None:
+            self._in_pages(partial(self._forget, "pending"))  # nothing moves but what matches now
         plan = Plan()
-        for page in matches(self._database, self._source, self._selection):
+        for page in matches(self._database, self._source, selection):
             self._flow.wait(0)
             plan.add(page)
             self._database.write(partial(self._add, page))
@@ -144,7 +150,7 @@ class Planning:
             plan.require(required)
 
     def _add(self, page: Sequence[Match], session: Session) -> None:
-        """Writes them down. What was written down before and has not moved is to be tried again."""
+        """Writes them down. What was written down and tried before is marked, to be tried again."""
         rows = [
             {
                 "migration": self._id,
@@ -162,7 +168,7 @@ class Planning:
         marked = insert(session, MigrationItem).on_conflict_do_update(
             index_elements=["migration", "sha256", "record"],
             set_={"is_marked": True},
-            where=or_(*(MigrationItem.state == state for state in UNMOVED)),
+            where=and_(MigrationItem.state != "pending", MigrationItem.state != "planned"),
         )
         session.execute(marked, rows)
         self._planned(session)
@@ -185,12 +191,30 @@ class Planning:
         return len(sizes)
 
     def _try_again(self, session: Session) -> int:
-        """The same for a page of what did not move before."""
+        """The same for a page of what was tried before, as far as that is at the source, still or again."""
         items = self._marked(session)
+        at_home = self._at_home(session, [item.record for item in items])
         self._planned(session)
         for item in items:
-            add(session, self._id, PLANNING, **{item.state: -1})
-            item.state, item.why, item.is_marked = "pending", "", False
+            item.is_marked = False
+            if item.record in at_home:
+                moved_bytes = -item.size if item.state == "moved" else 0
+                add(session, self._id, PLANNING, **{item.state: -1}, moved_bytes=moved_bytes)
+                item.state, item.why = "pending", ""
+        return len(items)
+
+    def _at_home(self, session: Session, records: Sequence[UUID]) -> set[UUID]:
+        """Those of the records that have their home at the source."""
+        found: set[UUID] = set()
+        for table in self._selection.tables:
+            here = (table.pk.in_(records), table.storage_backend == self._source)
+            found |= set(session.scalars(select(table.pk).where(*here)))
+        return found
+
+    def _mark_failed(self, session: Session) -> int:
+        items = self._page_of(session, MigrationItem.state == "failed", ~MigrationItem.is_marked)
+        for item in items:
+            item.is_marked = True
         return len(items)
 
     def _forget_marks(self, session: Session) -> int:
@@ -200,11 +224,10 @@ class Planning:
         return len(items)
 
     def _marked(self, session: Session) -> Sequence[MigrationItem]:
-        query = select(MigrationItem).where(
-            MigrationItem.migration == self._id,
-            MigrationItem.state.in_(UNMOVED),
-            MigrationItem.is_marked,
-        )
+        return self._page_of(session, MigrationItem.is_marked)
+
+    def _page_of(self, session: Session, *which: Which) -> Sequence[MigrationItem]:
+        query = select(MigrationItem).where(MigrationItem.migration == self._id, *which)
         return session.scalars(query.order_by(*ITEM_ORDER).limit(PAGE).with_for_update()).all()
 
     def _forget(self, state: ItemState, session: Session) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import select, tuple_
@@ -110,6 +111,7 @@ class Return:
             {item.sha256 for item in can},
             source=target,
             target=source,
+            keep=timedelta(seconds=self._migration.grace_seconds),  # nobody has read what it goes back to
         )
         for item in left:
             state: ItemState = "back" if item.record in back else "stays"

@@ -28,7 +28,7 @@ from simpledrive.moving.copying import Copies, Copy
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.moving.leasing import Leases
 from simpledrive.moving.states import Overtaken
-from simpledrive.moving.switching import GONE, Settled, Switch, Task, settle
+from simpledrive.moving.switching import GONE, Portion, Switch, Task, leave
 from simpledrive.replicas import ReplicaGone, Replicas
 from simpledrive.sql import ATTEMPTS, Database
 
@@ -100,7 +100,7 @@ class Run:
         with self._leases.kept(), ThreadPoolExecutor(self._workers, "move") as pool:
             try:
                 while self._submit(pool):
-                    yield from self._settled(self._copied())
+                    yield from self._write_down(self._copied())
                 yield from self._judged()
             except Overtaken:
                 log.info("migration %s is no longer to be worked at", self._migration.id)
@@ -188,7 +188,7 @@ class Run:
         query = select(Replica).where(Replica.sha256.in_(digests), here)
         return session.scalars(query.options(undefer(Replica.pieces))).all()
 
-    def _settled(self, done: Collection[Future[Copy | None]]) -> Iterator[Outcome]:
+    def _write_down(self, done: Collection[Future[Copy | None]]) -> Iterator[Outcome]:
         copies = {copied: copied.result() for copied in done if copied.exception() is None}
         fresh = [(self._under_way.pop(copied), copy) for copied, copy in copies.items() if copy is not None]
         if fresh:
@@ -204,22 +204,22 @@ class Run:
 
     def _switched(self, copies: Sequence[tuple[Task, Copy]]) -> Iterator[Outcome]:
         while copies:
-            settled = self._switch([copy for _, copy in copies])
+            portions = self._switch([copy for _, copy in copies])
             for task, _ in copies:
-                if task.sha256 in settled:
-                    yield from self._outcomes(task, settled[task.sha256])
+                if task.sha256 in portions:
+                    yield from self._outcomes(task, portions[task.sha256])
                 elif self._attempts[task.sha256] < ATTEMPTS:
                     self._attempts[task.sha256] += 1
                     self._again.append(task)
                 else:
                     yield from self._said(task, "failed", "Others keep changing these bytes.")
-            if settled:  # the places work: what failed before failed by itself
+            if portions:  # the places work: what failed before failed by itself
                 yield from self._give_up([f for f in self._put_by if not isinstance(f[1], StorageFull)])
             # More items have these bytes, whose copy is there by now, and recorded.
-            left = {sha256 for sha256, what in settled.items() if what.has_more}
+            left = {sha256 for sha256, what in portions.items() if what.has_more}
             copies = [(task, copy.found()) for task, copy in copies if task.sha256 in left]
 
-    def _switch(self, copies: Sequence[Copy]) -> dict[str, Settled]:
+    def _switch(self, copies: Sequence[Copy]) -> dict[str, Portion]:
         switch = Switch(self._replicas, self._migration, self._leases.worker, copies)
         with ExitStack() as stack:
             for copy in copies:
@@ -258,11 +258,11 @@ class Run:
         mine = (self._migration.id, self._leases.worker, task)
         has_more = True
         while has_more:
-            settled = self._database.write(lambda session: settle(session, *mine, state, why))
-            has_more = settled.has_more
-            yield from self._outcomes(task, settled, why)
+            portion = self._database.write(lambda session: leave(session, *mine, state, why))
+            has_more = portion.has_more
+            yield from self._outcomes(task, portion, why)
 
-    def _outcomes(self, task: Task, settled: Settled, why: str = "") -> Iterator[Outcome]:
-        for state, records in settled.states.items():
+    def _outcomes(self, task: Task, portion: Portion, why: str = "") -> Iterator[Outcome]:
+        for state, records in portion.states.items():
             reason = GONE if state == "gone" else why
             yield Outcome(task.sha256, task.size, state, records, reason)

@@ -18,6 +18,9 @@ from simpledrive.models import Blob, BlobHistory
 AGE = re.compile(r"(\d{1,6})([smhdw])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+MOST_IDS = 10_000
+"""PostgreSQL takes some sixty thousand parameters in one statement."""
+
 Table = type[Blob] | type[BlobHistory]
 
 
@@ -27,7 +30,7 @@ class Selection:
 
     `older_than` and `newer_than` are ages (30d, 12h) or moments (2026-11-20, with a time or without; UTC
     unless it says more), and mean when the bytes were stored. `content_type` is a media type without
-    parameters, or the first half of one and a slash (`image/`). `limit` is how many records at most.
+    parameters, or the first half of one (`image/` or `image/*`). `limit` is how many records at most.
     `versions`: earlier versions and the trash too. What one of `unless` matches too is left out; of these
     only the prefix, the sizes and the type count.
     """
@@ -47,6 +50,8 @@ class Selection:
         for field in ("older_than", "newer_than"):
             if (said := getattr(self, field)) is not None:
                 _moment(field, said, datetime.now(UTC))
+        if len(self.ids) > MOST_IDS:
+            raise Invalid(("ids", f"At most {MOST_IDS} ids can be named."))
         texts = (("prefix", self.prefix), ("content_type", self.content_type or ""))
         for field, text in (*texts, *(("ids", id) for id in self.ids)):
             if (why := unprintable(text)) is not None:  # PostgreSQL could not even be asked for a U+0000
@@ -73,7 +78,7 @@ class Selection:
         if self.max_size is not None:
             found.append(table.size <= self.max_size)
         if self.content_type is not None:
-            found.append(is_of_type(table.content_type, self.content_type.lower()))
+            found.append(is_of_type(table.content_type, self.content_type.lower().removesuffix("*")))
         found += [not_(other._matches(table, present)) for other in self.unless]
         return found
 

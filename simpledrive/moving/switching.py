@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from simpledrive import audit
 from simpledrive.errors import StorageUnavailable
-from simpledrive.leasing import LEASE
+from simpledrive.leasing import LEASE, has_ended
 from simpledrive.mirrors import Mirrors
 from simpledrive.models import Blob, BlobHistory, ItemState, Migration, MigrationItem, Replica, now
 from simpledrive.moving.copying import Copy
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass
-class Settled:
+class Portion:
     """What became of some items with the same bytes; `has_more`: others of them are left to this worker."""
 
     states: Counter[ItemState]
@@ -93,11 +93,11 @@ class Switch:
         self._replicas, self._migration, self._worker = replicas, migration, worker
         self._copies = copies
 
-    def switch(self, session: Session) -> dict[str, Settled]:
+    def switch(self, session: Session) -> dict[str, Portion]:
         """By digest, what became of its items, or of some. A digest that is missing is to be tried again."""
         migration = self._migration
         recorded = {copy.provided.sha256: copy for copy in record(session, self._replicas, self._copies)}
-        items, left = _portion(session, migration.id, self._worker, list(recorded))
+        items, left = _mine(session, migration.id, self._worker, list(recorded))
         moved = rehome(
             session,
             SERVER,
@@ -109,20 +109,19 @@ class Switch:
             keep=timedelta(seconds=migration.grace_seconds),
         )
         rows = [
-            _settled(migration.id, item, recorded[item.sha256], is_moved=item.record in moved)
-            for item in items
+            _row(migration.id, item, recorded[item.sha256], is_moved=item.record in moved) for item in items
         ]
         if rows:
             session.execute(update(MigrationItem), rows)
-        settled = {sha256: Settled(Counter(), sha256 in left) for sha256 in sorted(recorded)}
+        portions = {sha256: Portion(Counter(), sha256 in left) for sha256 in sorted(recorded)}
         for item, row in zip(items, rows, strict=True):
-            settled[item.sha256].states[row["state"]] += 1
+            portions[item.sha256].states[row["state"]] += 1
             size = item.size if row["state"] == "moved" else 0
             add(session, migration.id, OPEN, **{row["state"]: 1}, moved_bytes=size)
-        return settled
+        return portions
 
 
-def _portion(
+def _mine(
     session: Session, migration: str, worker: str, digests: Sequence[str]
 ) -> tuple[list[Item], set[str]]:
     """The first pending items with these bytes, locked; and the digests that have more of them.
@@ -134,9 +133,7 @@ def _portion(
     which = (item.migration == migration, item.state == "pending", item.sha256.in_(digests))
     in_order = query.where(*which).order_by(item.sha256, item.record).limit(MOST + 1)
     found = list(session.execute(in_order.with_for_update()))
-    mine = {
-        row.sha256 for row in found if row.leased == worker and row.leased_until and row.leased_until > now()
-    }
+    mine = {row.sha256 for row in found if row.leased == worker and not has_ended(row.leased_until)}
     left: set[str] = set()
     if len(found) > MOST:
         following = found.pop()
@@ -164,7 +161,7 @@ def rehome(
 
     All that follows from it for the copies of these digests, which the caller has locked, is done too: those
     at the target are needed from now on, and mirrored; those at the source are let go, or kept for so long.
-    Of a digest none of whose records was there any more, sweeping looks who needs the copy.
+    Of a digest none of whose records was at the source any more, sweeping looks who needs the copy.
 
     The blobs first: a surrogate key only ever goes from them to the history. What somebody is putting aside
     at this moment is waited for here, and found there.
@@ -176,9 +173,8 @@ def rehome(
     ids = [row.id for row in blobs]
     audit.note_each(session, caller, "blob.moved", ids, came_from=source, went_to=target)
     moved = {row.sha256 for row in (*blobs, *aside)}
-    if digests:
-        release_all(session, sorted(digests), source, keep)
     if moved:
+        release_all(session, sorted(moved), source, keep)
         needed = update(Replica).where(Replica.sha256.in_(moved), Replica.storage_backend == target)
         session.execute(needed.values(retired_at=None))
     for sha256 in sorted(moved):
@@ -200,21 +196,21 @@ def _switched(
     return session.execute(there.returning(table.pk, table.id, table.sha256), execution_options=untold).all()
 
 
-def settle(session: Session, migration: str, worker: str, task: Task, state: ItemState, why: str) -> Settled:
+def leave(session: Session, migration: str, worker: str, task: Task, state: ItemState, why: str) -> Portion:
     """Says of a portion of a task of this worker's that nothing was moved, and why."""
-    items, left = _portion(session, migration, worker, [task.sha256])
+    items, left = _mine(session, migration, worker, [task.sha256])
     what = {"state": state, "why": why, "leased_until": None}
     if items:
         session.execute(update(MigrationItem), [_key(migration, item) | what for item in items])
         add(session, migration, OPEN, **{state: len(items)})
-    return Settled(Counter({state: len(items)} if items else {}), bool(left))
+    return Portion(Counter({state: len(items)} if items else {}), bool(left))
 
 
 def _key(migration: str, item: Item) -> dict[str, Any]:
     return {"migration": migration, "sha256": item.sha256, "record": item.record}
 
 
-def _settled(migration: str, item: Item, copy: Copy, *, is_moved: bool) -> dict[str, Any]:
+def _row(migration: str, item: Item, copy: Copy, *, is_moved: bool) -> dict[str, Any]:
     """What becomes of an item."""
     row = _key(migration, item) | {"leased_until": None}
     if not is_moved:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
 from simpledrive.errors import StorageError, WrongState
-from simpledrive.leasing import Lease, kept
+from simpledrive.leasing import Lease, is_over, kept
 from simpledrive.models import Migration, MigrationItem, MigrationState, now
 from simpledrive.moving.copying import Copies
 from simpledrive.moving.flow import Flow
@@ -40,10 +40,7 @@ class MigrationWork:
 
     def waiting(self, *states: MigrationState) -> list[Migration]:
         """Those in one of these states that a worker may take up, the oldest first."""
-        free = [
-            or_(until.is_(None), until < now())
-            for until in (Migration.exclusive_until, Migration.leased_until)
-        ]
+        free = [is_over(end) for end in (Migration.exclusive_until, Migration.leased_until)]
         query = select(Migration).where(Migration.state.in_(states), *free).order_by(Migration.id)
         return self._database.read(lambda session: list(session.scalars(query)))
 
@@ -51,6 +48,12 @@ class MigrationWork:
         """During the block workers leave the migration to commands."""
         there = update(Migration).where(Migration.id == migration.id)
         return kept(self._database, lambda until: there.values(exclusive_until=until))
+
+    def is_worked_at(self, migration: Migration) -> bool:
+        """Whether anybody has leased anything of it at this moment."""
+        item = MigrationItem
+        leased = exists().where(item.migration == migration.id, ~is_over(item.leased_until))
+        return bool(self._database.read(lambda session: session.scalar(select(leased))))
 
     def plan(self, migration: Migration, flow: Flow) -> Migration:
         """It is running: what matched is written down (planning.py), by us or whoever was faster.
