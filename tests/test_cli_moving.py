@@ -15,10 +15,13 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 
 from simpledrive.cli import drive
+from simpledrive.cli.moving import exclusively
+from simpledrive.moving.leasing import Leases
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
 from tests.apps import TOKEN, settings_for
 from tests.drives import check, digest_of, fetch, flip, keep, lose, objects
+from tests.moves import begin
 from tests.servers import ROOT, wait_for
 from tests.sources import content, source_of
 
@@ -189,6 +192,63 @@ def test_a_receipt_is_checked_by_sha256sum(make_app: Callable[..., Flask], tmp_p
         check=False,
     )
     assert (checked.returncode, checked.stdout.count(": OK")) == (0, 5), checked.stderr
+
+
+def test_a_receipt_that_cannot_be_written_is_told_before_anything_moves(
+    parts: Parts, cli: FlaskCliRunner, tmp_path: Path
+) -> None:
+    keep(parts, "a", b"bytes")
+    for path in (tmp_path / "nowhere" / "receipt", tmp_path):
+        result = cli.invoke(args=[*MIGRATE, "local", "database", "--receipt", str(path)])
+        assert result.exit_code == 2, result.output
+    assert homes(parts) == ["local"]
+    assert parts.migrations.page(SERVER, None, 1) == ([], None)
+
+
+def test_a_receipt_of_nothing_takes_the_place_of_no_other(
+    parts: Parts, cli: FlaskCliRunner, tmp_path: Path
+) -> None:
+    keep(parts, "a", b"bytes")
+    file = tmp_path / "receipt.jsonl"
+    command = [*MIGRATE, "local", "database", "--receipt", str(file)]
+    assert cli.invoke(args=command).exit_code == 0
+    written = file.read_bytes()
+    assert cli.invoke(args=command).exit_code == 0
+    assert file.read_bytes() == written != b""
+    assert [path.name for path in tmp_path.glob("receipt*")] == ["receipt.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--bandwidth", "0"],
+        ["--bandwidth", "0.5"],
+        ["--min-size", "99999999999999999999"],
+        ["--max-size", "9999999999EiB"],
+        ["--plan", "\udcff"],
+        ["--plan", "a\x00"],
+        [argument for number in range(10_001) for argument in ("--id", str(number))],
+    ],
+    ids=lambda option: " ".join(option[:2]).encode("unicode_escape").decode(),
+)
+def test_what_no_option_can_be_is_2(parts: Parts, cli: FlaskCliRunner, option: list[str]) -> None:
+    keep(parts, "a", b"bytes")
+    result = cli.invoke(args=[*MIGRATE, "local", "database", *option])
+    assert result.exit_code == 2, result.output
+    assert homes(parts) == ["local"]
+
+
+def test_one_of_several_commands_that_is_interrupted_ends_alone(app: Flask, parts: Parts) -> None:
+    keep(parts, "a", b"bytes")
+    migration = begin(parts)
+    other = Leases(parts.database, migration.id)
+    assert len(other.take(1)) == 1
+    with other.kept(), app.app_context(), pytest.raises(KeyboardInterrupt), exclusively(migration):
+        raise KeyboardInterrupt
+    assert parts.migrations.get(SERVER, migration.id).state == "running"
+    with app.app_context(), pytest.raises(KeyboardInterrupt), exclusively(migration):
+        raise KeyboardInterrupt
+    assert parts.migrations.get(SERVER, migration.id).state == "paused"
 
 
 def test_a_migration_is_listed_rolled_back_and_finalized(parts: Parts, cli: FlaskCliRunner) -> None:

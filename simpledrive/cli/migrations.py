@@ -15,6 +15,7 @@ from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.http.migrations import document, item_document
 from simpledrive.logs import moment
+from simpledrive.models import Migration
 from simpledrive.moving.flow import Flow
 from simpledrive.rights import SERVER
 
@@ -41,12 +42,23 @@ def migrations(migration_id: str | None, limit: int, as_json: bool) -> None:
                     f"{migration.moved_bytes} bytes, {migration.failed} failed"
                 )
         if migration_id is not None:
+            if not as_json:
+                _tell_more(found[0])
             for batch in parts().migrations.items(SERVER, migration_id, "failed", "stays"):
                 for item in batch:
                     if as_json:
                         click.echo(json.dumps(item_document(item)))
                     else:
                         click.echo(f"  {item.state}  {item.blob_id}  version {item.version}  {item.why}")
+
+
+def _tell_more(migration: Migration) -> None:
+    """What is to be known of one beside the line in the list."""
+    selected = ", ".join(f"{name}: {value}" for name, value in migration.selection.items())
+    ended = f", ended {moment(migration.ended_at)}" if migration.ended_at else ""
+    click.echo(f"  asked for by {migration.created_by_name}{ended}; selected: {selected}")
+    if migration.why:
+        click.echo(f"  waits: {migration.why}")
 
 
 @click.command("rollback-migration")

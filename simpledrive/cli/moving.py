@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import click
 from flask.cli import with_appcontext
 
 from simpledrive.cli.progress import told
-from simpledrive.cli.receipts import write_receipt
+from simpledrive.cli.receipts import Receipt
 from simpledrive.cli.selection import selecting, selection
 from simpledrive.cli.values import Age, Size
-from simpledrive.errors import DriveError, WrongState
+from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.http.migrations import plan_document
 from simpledrive.models import Migration
@@ -35,7 +35,7 @@ SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 @click.option("--dry-run", is_flag=True, help="Say what would move and the hash of that, and move nothing.")
 @click.option("--plan", metavar="HASH", help="Refuse if something else would move than a dry run has said.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-@click.option("--bandwidth", type=Size(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second, read and read back together: 20M.")
 @click.option("--grace", type=Age(), help="How long SOURCE keeps what has moved; 7d unless you say.")
 @click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write what moved here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
@@ -66,15 +66,21 @@ def migrate_backend(
             _tell_plan(migrations.plan(SERVER, source, target, wanted), source, target, as_json)
             return
         kept = GRACE if grace is None else grace
-        migration = migrations.begin(SERVER, source, target, wanted, grace=kept, plan=plan, exclusive=True)
-        with exclusively(migration):
-            migration = parts().migration_work.plan(migration, Flow())
-            try:
-                run(migration, workers, Flow(bandwidth), as_json)
-            finally:
-                if receipt is not None:
-                    write_receipt(receipt, migration.id)
+        with Receipt(receipt).opened() if receipt is not None else nullcontext():
+            migration = migrations.begin(
+                SERVER, source, target, wanted, grace=kept, plan=plan, exclusive=True
+            )
+            with exclusively(migration):
+                migration = parts().migration_work.plan(migration, Flow())
+                try:
+                    run(migration, workers, Flow(bandwidth), as_json)
+                finally:
+                    if receipt is not None:
+                        Receipt(receipt).write(migration.id)
         migration = migrations.get(SERVER, migration.id)
+    except OSError as error:
+        click.echo(f"The receipt cannot be written: {error}", err=True)
+        raise SystemExit(COULD_NOT_RUN) from error
     except DriveError as error:
         click.echo(f"Could not run: {error}", err=True)
         raise SystemExit(COULD_NOT_RUN) from error
@@ -99,13 +105,14 @@ def _tell_plan(plan: Plan, source: str, target: str, as_json: bool) -> None:
 
 @contextmanager
 def exclusively(migration: Migration) -> Iterator[None]:
-    """During the block only this command works at the migration, and nobody does once it was interrupted."""
+    """During the block only commands work at the migration, and nobody does once the last was interrupted."""
     with parts().migration_work.exclusively(migration):
         try:
             yield
         except KeyboardInterrupt:
-            with suppress(WrongState):  # it has just come to its end
-                parts().migrations.pause(SERVER, migration.id)
+            with suppress(DriveError):  # it has just come to its end, or the database is busy: as if killed
+                if not parts().migration_work.is_worked_at(migration):
+                    parts().migrations.pause(SERVER, migration.id)
             raise
 
 

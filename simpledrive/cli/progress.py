@@ -126,7 +126,8 @@ class _Json(Teller):
 
 
 def _sentence(outcome: Outcome) -> str:
-    return f"Not moved: {outcome.sha256} ({outcome.records} records): {outcome.why}"
+    what = "Stays" if outcome.state == "stays" else "Not moved"
+    return f"{what}: {outcome.sha256} ({outcome.records} records): {outcome.why}"
 
 
 def _summary(migration: Migration) -> str:

@@ -20,7 +20,7 @@ from simpledrive.rights import SERVER
 @click.command("apply-rules")
 @click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-@click.option("--bandwidth", type=Size(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second, read and read back together: 20M.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @with_appcontext
 def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> None:

@@ -12,15 +12,21 @@ from simpledrive.models import now
 
 
 class Size(click.ParamType[int]):
-    """Bytes, with a unit as the settings have them: 20M, 10GiB."""
+    """Bytes, with a unit as the settings have them: 20M, 10GiB. At least `least` of them."""
 
     name = "size"
 
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
+
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
-            return int(TypeAdapter(ByteSize).validate_python(value))
-        except ValidationError:
+            size = int(TypeAdapter(ByteSize).validate_python(value))
+        except (ValidationError, OverflowError):
             self.fail(f"{value!r} is not a number of bytes such as 20M or 10GiB.", param, ctx)
+        if not self._least <= size < 1 << 63:
+            self.fail(f"{value!r} is not between {self._least} bytes and 8 EiB.", param, ctx)
+        return size
 
 
 class End(click.ParamType[datetime]):
