@@ -75,9 +75,12 @@ def canonical_headers(headers: Pairs) -> dict[str, str]:
 
 def canonical_request(method: str, path: str, query: str, headers: Pairs, payload: str) -> str:
     """Step 1. `payload` is the body's SHA-256 in hexadecimal, or UNSIGNED. Every header given is signed."""
-    canonical = canonical_headers(headers)
-    lines = "".join(f"{name}:{value}\n" for name, value in canonical.items())
-    return "\n".join([method, path, query, lines, ";".join(canonical), payload])
+    return _canonical_request(method, path, query, canonical_headers(headers), payload)
+
+
+def _canonical_request(method: str, path: str, query: str, headers: Mapping[str, str], payload: str) -> str:
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    return "\n".join([method, path, query, lines, ";".join(headers), payload])
 
 
 def string_to_sign(request: str, time: datetime, scope: Scope) -> str:
@@ -130,11 +133,11 @@ def authorize(
     complete = {**headers, "x-amz-date": stamp(time), "x-amz-content-sha256": payload}
     if credentials.session_token is not None:
         complete["x-amz-security-token"] = credentials.session_token
-    request = canonical_request(method, path, query, complete.items(), payload)
+    canonical = canonical_headers(complete.items())
+    request = _canonical_request(method, path, query, canonical, payload)
     key = signing_key(credentials.secret_access_key, time, scope)
     signed = signature(key, string_to_sign(request, time, scope))
-    names = canonical_headers(complete.items())
-    return {**complete, "Authorization": authorization(credentials, scope, time, names, signed)}
+    return {**complete, "Authorization": authorization(credentials, scope, time, canonical, signed)}
 
 
 def presign(

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import count
 from typing import TypeVar
 
-from urllib3 import Timeout
 from urllib3.exceptions import HTTPError
 
 from simpledrive.errors import StorageError, StorageRefused
@@ -25,7 +24,7 @@ from simpledrive.storage.s3.answers import Answer, Unreadable
 from simpledrive.storage.s3.content import Content, Sending
 from simpledrive.storage.s3.faults import Garbled, Passing
 from simpledrive.storage.s3.options import S3Options, bucket_of
-from simpledrive.storage.s3.transport import Response, Transport
+from simpledrive.storage.s3.transport import Response, Timeout, Transport
 
 log = logging.getLogger(__name__)
 

@@ -1,15 +1,16 @@
 """HTTP connections to one server: those of requests' adapter, made lighter for many small objects.
 
-The adapter says how the server is connected to and whose certificates count, and its pool keeps connections.
-On these a request leaves in one piece, with its body if that is small, and the head of an answer is taken in
-one piece. The usual way, a line at a time and through the parser for mail, takes longer than all else that is
-done for 64 KiB. An answer whose head looks in any way unusual still goes that way.
+The adapter says how the server is connected to and whose certificates count. On its connections a request
+leaves in one piece, with its body if that is small, and the head of an answer is taken in one piece. The
+usual way, a line at a time and through the parser for mail, takes longer than all else that is done for
+64 KiB. An answer whose head looks in any way unusual still goes that way.
 
 No answer is waited for without end, however it trickles, and none has a part that is as long as it likes.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPException, RemoteDisconnected, parse_headers
@@ -19,12 +20,12 @@ from math import inf
 from pathlib import Path
 from socket import SHUT_RDWR, socket
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPHeaderDict, HTTPResponse, Timeout
+from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ProtocolError
 
@@ -45,10 +46,37 @@ MOST_INTERIM = 10
 MOST_TRAILERS = 100
 MOST_OF_A_LINE = 64 << 10
 
-STATUS = re.compile(r"HTTP/1\.1 ([2-5]\d\d)(?: (.*))?")
+STATUS = re.compile(r"HTTP/1\.1 ([2-5]\d\d)(?: [^\r\n]*)?")
+FIELD = re.compile(r"\r\n([^:\s]+):[ \t]*([^\r\n]*)")
 LENGTH = re.compile(r"[0-9]{1,18}")
 CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}")
 WITHOUT_BODY = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
+
+
+class Timeout(NamedTuple):
+    """Seconds for a connection, and for an answer."""
+
+    connect: float
+    read: float
+
+
+class Headers(Mapping[str, str]):
+    """Header names in any spelling; those that come several times have their values joined."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]]) -> None:
+        self._fields: dict[str, str] = {}
+        for name, value in fields:
+            name, value = name.lower(), value.strip()
+            self._fields[name] = f"{self._fields[name]}, {value}" if name in self._fields else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 class Transport:
@@ -58,13 +86,14 @@ class Transport:
     """
 
     def __init__(self, origin: str, ca_bundle: Path | None) -> None:
-        adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
+        adapter = HTTPAdapter()
         verify = str(ca_bundle) if ca_bundle else True
         anything = PreparedRequest()
         anything.method, anything.url, anything.headers = "GET", f"{origin}/", CaseInsensitiveDict()
         self._pool = cast(HTTPConnectionPool, adapter.get_connection_with_tls_context(anything, verify))
         adapter.cert_verify(self._pool, origin, verify, None)  # type: ignore[no-untyped-call]
         self._pool.ConnectionCls = TlsConnection if origin.startswith("https:") else PlainConnection
+        self._idle, self._room = deque[PlainConnection](), CONNECTIONS
 
     def send(
         self,
@@ -79,57 +108,91 @@ class Transport:
         Head and body have to come within the timeout for reading, of which only waiting counts. The
         connection is used again once the body has been read to its end.
         """
-        response = self._pool.urlopen(
-            method,
-            target,
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=timeout,
-            preload_content=False,
-            decode_content=False,
-        )
-        return cast(Response, response)
+        connection = self._idle_connection() or cast(PlainConnection, self._pool._new_conn())
+        try:
+            connection.timeout = timeout.connect
+            if connection.is_closed:
+                connection.connect()
+            # A server may close behind an answer that it gave early: that is still there to be read.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, target, body, headers)
+            return Response(connection.answer(method, timeout.read), connection, self._keep)
+        except HTTPException as error:
+            connection.close()
+            raise ProtocolError("Connection aborted.", error) from error
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
-        self._pool.close()
+        self._room = 0
+        while self._idle:
+            self._idle.pop().close()
+
+    def _idle_connection(self) -> "PlainConnection | None":
+        """The one that was used last; closed if the server has closed it, or said something unasked."""
+        with suppress(IndexError):
+            connection = self._idle.pop()
+            if not connection.is_connected:
+                connection.close()
+            return connection
+        return None
+
+    def _keep(self, connection: "PlainConnection") -> None:
+        if len(self._idle) < self._room:
+            self._idle.append(connection)
+        else:
+            connection.close()
 
 
-class Response(HTTPResponse):
-    """An answer, its head read and its body on its way."""
+class Response:
+    """An answer, its head read and its body on its way. At the end of that `keep` is given its connection."""
 
-    def __init__(self, body: "_Body", method: str, url: str) -> None:
-        super().__init__(
-            body=body,
-            headers=body.found if body.found is not None else HTTPHeaderDict(body.headers.items()),
-            status=body.status,
-            version=body.version,
-            version_string=f"HTTP/{body.version / 10}",
-            reason=body.reason,
-            preload_content=False,
-            decode_content=False,
-            original_response=body,
-            enforce_content_length=True,
-            request_method=method,
-            request_url=url,
-        )
-        self._incoming = body.incoming
+    def __init__(
+        self, body: "_Body", connection: "PlainConnection", keep: Callable[["PlainConnection"], None]
+    ) -> None:
+        self._body, self._keep = body, keep
+        self._connection: PlainConnection | None = connection
+        self.status: int = body.status
+        self.headers = body.found if body.found is not None else Headers(body.headers.items())
+
+    def read(self, size: int | None = None) -> bytes:
+        """Up to so many bytes, or all; b"" only at the end. Raises if the connection ends before it."""
+        if self._connection is None:
+            return b""
+        try:
+            data = self._body.read(size)
+            if self._body.isclosed():
+                if self._body.length:
+                    raise ProtocolError(f"Connection broken: {self._body.length} bytes are missing.")
+                self._keep(self._connection)
+                self._connection = None
+        except HTTPException as error:
+            self.close()
+            raise ProtocolError("Connection broken.", error) from error
+        except BaseException:
+            self.close()
+            raise
+        return data
+
+    def close(self) -> None:
+        """Gives up what was not read, and its connection with it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+            self._body.close()
 
     def take_time(self) -> None:
         """From now on the body may take as long as it needs, if it comes at SLOWEST or faster."""
-        self._incoming.take_time()
+        self._body.incoming.take_time()
 
     def stop(self) -> None:
         """Ends the transfer, from any thread: who waits for more of it waits no longer."""
-        self._incoming.stop()
+        self._body.incoming.stop()
 
 
 class PlainConnection(HTTPConnection):
     """A connection that sends a request and its small body at once."""
-
-    _asked = ("", "")
 
     def request(
         self,
@@ -139,11 +202,7 @@ class PlainConnection(HTTPConnection):
         headers: Mapping[str, Any] | None = None,
         **_options: object,
     ) -> None:
-        if self.sock is None:
-            self.connect()
-        else:
-            self.sock.settimeout(self.timeout)
-        self._asked = method, url
+        self.sock.settimeout(self.timeout)
         lines = [f"{method} {url} HTTP/1.1", *(f"{name}: {value}" for name, value in (headers or {}).items())]
         head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
         if head.count(b"\n") != len(lines) + 1:
@@ -155,9 +214,9 @@ class PlainConnection(HTTPConnection):
         for portion in body:
             self.sock.sendall(portion)
 
-    def getresponse(self) -> Response:  # type: ignore[override]  # as urllib3's own
-        method, url = self._asked
-        body = _Body(_Incoming(self.sock, cast(float, self.timeout)), method)
+    def answer(self, method: str, seconds: float) -> "_Body":
+        """The answer to what was just sent, its head read; it is waited for so many seconds in all."""
+        body = _Body(_Incoming(self.sock, seconds), method)
         try:
             body.begin()
         except BaseException:
@@ -165,7 +224,7 @@ class PlainConnection(HTTPConnection):
             raise
         if body.will_close:
             self.close()  # the answer keeps the socket for as long as it is read
-        return Response(body, method, url)
+        return body
 
 
 class TlsConnection(PlainConnection, HTTPSConnection):
@@ -181,29 +240,28 @@ class _Body(Body):
     def __init__(self, incoming: "_Incoming", method: str) -> None:
         super().__init__(cast(socket, incoming), method=method)
         self.incoming = incoming
-        self.found: HTTPHeaderDict | None = None
+        self.found: Headers | None = None
         self._bodiless = method == "HEAD"
 
     def begin(self) -> None:
         start: bytes = self.fp.peek(1)
         head, end, _ = start.partition(b"\r\n\r\n")
-        if not end or not self._take(head.decode("latin-1").split("\r\n")):
+        if not end or not self._take(head.decode("latin-1")):
             super().begin()
             if self.incoming.ended:  # for http.client that is where the headers end, too
                 raise RemoteDisconnected("the connection ended within the head of an answer")
             return
         self.fp.read(len(head) + len(end))
 
-    def _take(self, lines: list[str]) -> bool:
+    def _take(self, head: str) -> bool:
         """Whether this is a head as nearly all are: of known length, and without a word on the connection."""
-        headers = HTTPHeaderDict()
-        for line in lines[1:]:
-            name, colon, value = line.partition(":")
-            if not colon or not name or name.strip() != name:
-                return False
-            headers.add(name, value.strip())
-        status, length = STATUS.fullmatch(lines[0]), headers.get("Content-Length", "")
-        if status is None or "Connection" in headers or "Transfer-Encoding" in headers:
+        status, fields = STATUS.match(head), FIELD.findall(head)
+        lines = head.count("\n")
+        if status is None or not lines == head.count("\r") == len(fields):
+            return False
+        headers = Headers(fields)
+        length = headers.get("Content-Length", "")
+        if "Connection" in headers or "Transfer-Encoding" in headers:
             return False
         if int(status[1]) in WITHOUT_BODY or self._bodiless:
             self.length = 0
@@ -212,7 +270,7 @@ class _Body(Body):
         else:
             return False
         self.status = self.code = int(status[1])
-        self.reason, self.version = status[2] or "", 11
+        self.version = 11
         self.chunked = self.will_close = False
         self.found = headers
         return True
