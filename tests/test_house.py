@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "integrity": {"mirrors", "moving", "orphans", "storage.base", *RULES},
     "orphans": {"storage.base", "models"},
     "upkeep": {"orphans", "storage.base", "replays", "sessions", *RULES},
-    "backup": {"moving", "reading", *RULES},
+    "backup": {"descriptions", "moving", "reading", "storage.base", *RULES},
     "history": {"keyset", "records", "rights", "models"},
     "files": {"drive", "keyset", "listing", "rights", "models"},
     "machines": {"drive", "keyset", "records", "rights", "models"},

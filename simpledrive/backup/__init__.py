@@ -9,7 +9,8 @@
 Nothing in it is ever changed in place: an object or a run gets its name when it is whole and on the disk. So
 a run that is killed leaves every earlier one as it was, and the next one copies only what is not there yet.
 
-runs       the format of a run, written and read
+runs       the format of a run, written, and read with every line checked
+regular    a file is opened only if it is one
 folder     the folder: names, atomic writing, the lock
 snapshot   what the records say at one moment
 writing    a run: what is not there yet is copied, then the run gets its name

@@ -6,13 +6,16 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
+from uuid import UUID
 
+from simpledrive.backup.regular import NotRegular, open_regular
 from simpledrive.backup.runs import BackupError, Content, Run
 from simpledrive.durable import make_folder, sync, write_all
 from simpledrive.ids import uuid7
@@ -24,10 +27,8 @@ NAME = "%Y%m%dT%H%M%SZ"
 RUN = re.compile(r"\d{8}T\d{6}Z\.jsonl")
 LEVEL = re.compile(r"[0-9a-f]{2}")
 OBJECT = re.compile(r"[0-9a-f]{64}")
+PART = re.compile(r"[0-9a-f]{32}\.part")
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-BEFORE_ANY_RUN = {"lock", "tmp", "objects", "README.txt", "lost+found"}
-"""What may lie in a folder that holds no run: left by an interrupted first one, or by who made the disk."""
 
 README = """\
 This folder holds back-ups of a Simple Drive. The bytes can be had without it.
@@ -61,31 +62,56 @@ class Folder:
     def locked(self) -> Iterator[None]:
         """The folder, made if it is not there, for one run alone. What killed ones left half written goes.
 
-        Raises BackupError where another run is at work, and for a folder that holds something else.
+        Raises BackupError where another run is at work, and for a folder that holds something else, in which
+        nothing is changed.
         """
         with self.errors():
             make_folder(self.path)
-            self._refuse_strangers()
+            if not self._is_ours():
+                raise BackupError(
+                    "The folder holds something else: name an empty one, or one that holds back-ups."
+                )
             lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             with self.errors():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                for folder in (self.objects, self._runs, self._tmp):
-                    make_folder(folder)
-                for left in self._tmp.iterdir():
+                make_folder(self._tmp)
+                for left in self._parts():
                     left.unlink()
-                self.write("README.txt", README.encode())
+                self.write("README.txt", README.encode())  # first: from now on the folder is known by it
+                for folder in (self.objects, self._runs):
+                    make_folder(folder)
             yield
         finally:
             os.close(lock)
 
-    def _refuse_strangers(self) -> None:
-        """A slip in the path is not to scatter objects over somebody's files."""
-        others = {entry.name for entry in self.path.iterdir()} - BEFORE_ANY_RUN
-        if others and not self._runs.is_dir():
-            raise BackupError(
-                "The folder holds something else: name an empty one, or one that holds back-ups."
-            )
+    def _is_ours(self) -> bool:
+        """A slip in the path is not to scatter objects over somebody's files, and to take his for ours."""
+        if self._is_named() or self.drive() is not None:
+            return True
+        names = {entry.name for entry in self.path.iterdir()} - {"lost+found"}
+        if "tmp" in names and len(self._parts()) < len(list(self._tmp.iterdir())):
+            return False
+        return names <= {"lock", "tmp"}  # of a first run that was killed before the README.txt was there
+
+    def _is_named(self) -> bool:
+        first = README.encode().splitlines(keepends=True)[0]
+        try:
+            with open_regular(self.path / "README.txt") as file:
+                return file.read(len(first)) == first
+        except (FileNotFoundError, NotRegular):
+            return False
+
+    def _parts(self) -> list[Path]:
+        """What runs that were killed left half written."""
+        return [left for left in self._tmp.iterdir() if PART.fullmatch(left.name)]
+
+    def drive(self) -> UUID | None:
+        """The drive whose back-ups these are, by the latest run that can be read; None if there is none."""
+        for run in reversed(self.runs() if self._runs.is_dir() else []):
+            with suppress(BackupError):
+                return run.header().drive
+        return None
 
     # --- Runs
 
@@ -94,7 +120,8 @@ class Folder:
         with self.errors():
             if not self._runs.is_dir():
                 raise BackupError("The folder holds no back-ups.")
-            return [Run(path) for path in sorted(self._runs.iterdir()) if RUN.fullmatch(path.name)]
+            named = (path for path in sorted(self._runs.iterdir()) if RUN.fullmatch(path.name))
+            return [Run(path) for path in named if path.is_file()]
 
     def run(self, when: str | None) -> Run:
         """The latest run, or the latest whose name begins like that."""
@@ -123,9 +150,10 @@ class Folder:
         """Whether these bytes are there, by name and size. Their name was given when they were right."""
         with self.errors():
             try:
-                return self.object(content.sha256).stat().st_size == content.size
+                found = self.object(content.sha256).stat()
             except FileNotFoundError:
                 return False
+            return stat.S_ISREG(found.st_mode) and found.st_size == content.size
 
     def name_of(self, sha256: str) -> str:
         """As SHA256SUMS names it."""
@@ -135,12 +163,19 @@ class Folder:
         """What is said of an object that holds other bytes."""
         return f"{self.name_of(sha256)} was altered."
 
-    def open(self, sha256: str) -> Reader:
+    def open(self, content: Content) -> Reader:
+        """These bytes. Raises BackupError, also if the object has another size."""
         with self.errors():
             try:
-                return _Object(self.object(sha256).open("rb", buffering=0), self)
+                file = open_regular(self.object(content.sha256))
             except FileNotFoundError as error:
-                raise BackupError(f"{self.name_of(sha256)} is missing.") from error
+                raise BackupError(f"{self.name_of(content.sha256)} is missing.") from error
+            except NotRegular as error:
+                raise BackupError(self.altered(content.sha256)) from error
+            if os.fstat(file.fileno()).st_size != content.size:
+                file.close()
+                raise BackupError(self.altered(content.sha256))
+            return _Object(file, self)
 
     def keep(self, source: Source) -> None:
         """Stores these bytes under their digest, once they have been read and are right.

@@ -70,7 +70,7 @@ class Provider:
         return Provided(content.sha256, backend, key, sums.pieces(), fresh=False)
 
     def _stored(self, content: Content, backend: str) -> Found:
-        reader = self._folder.open(content.sha256)
+        reader = self._folder.open(content)
         try:
             body = Incoming(reader, content.size, {"sha256": bytes.fromhex(content.sha256)})
             with self._staging.receive(body) as staged:

@@ -9,10 +9,12 @@ from uuid import UUID
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
-from simpledrive import audit, quotas
+from simpledrive import audit, descriptions, quotas
 from simpledrive.backup.providing import Found
 from simpledrive.backup.runs import BackupError, Record, Run
-from simpledrive.ids import folder_of
+from simpledrive.descriptions import Description
+from simpledrive.errors import Invalid
+from simpledrive.ids import folder_of, unprintable
 from simpledrive.models import AuditEntry, Blob, BlobHistory, Replica, now
 from simpledrive.replicas import Replicas, release
 from simpledrive.rights import Caller
@@ -42,6 +44,19 @@ def _is_under_way(session: Session, digest: str) -> bool:
     acts = AuditEntry.action.in_(["restore.begun", "restore.ended"])
     query = select(AuditEntry.action).where(AuditEntry.target == digest, acts)
     return session.scalar(query.order_by(AuditEntry.pk.desc()).limit(1)) == "restore.begun"
+
+
+def flaw(record: Record) -> str | None:
+    """Why no drive takes this record, as a sentence, or None: who wrote the run may not have checked it."""
+    try:
+        _description(record)
+    except Invalid as error:
+        return str(error)
+    return unprintable(record.owner)
+
+
+def _description(record: Record) -> Description:
+    return descriptions.of(record.id, record.filename, record.content_type, record.metadata)
 
 
 def there(session: Session, records: Sequence[Record]) -> set[UUID]:
@@ -114,12 +129,13 @@ class Restoration:
             session.execute(update(Replica).where(*there).values(verified_at=now()))
 
     def _row(self, record: Record) -> dict[str, Any]:
+        described = _description(record)
         row = {
             "pk": record.record,
             "id": record.id,
             "folder": folder_of(record.id),
-            "filename": record.filename,
-            "content_type": record.content_type,
+            "filename": described.filename,
+            "content_type": described.content_type,
             "blob_metadata": record.metadata,
             "size": record.size,
             "sha256": record.sha256,

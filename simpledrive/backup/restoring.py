@@ -168,9 +168,16 @@ class Restoring:
     def _bring(self, portion: Sequence[Record], window: Tries) -> Iterator[Restored]:
         before = self.database.read(partial(recording.there, records=portion))
         there = [record for record in portion if record.record in before]
-        new = [record for record in portion if record.record not in before]
         if there:
             yield Restored(there)
+        new = []
+        for record in portion:
+            if record.record in before:
+                continue
+            if (why := recording.flaw(record)) is None:
+                new.append(record)
+            else:
+                yield Restored([record], why)
         for _ in range(ATTEMPTS if new else 0):
             ready = self._provide(new, window)
             try:

@@ -11,12 +11,15 @@ import heapq
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from io import BufferedReader
 from itertools import groupby
 
 from simpledrive.backup.folder import Folder
+from simpledrive.backup.regular import open_regular
 from simpledrive.backup.runs import BackupError, Run
 
 RUN_LINE = re.compile(r"([0-9a-f]{64})  runs/(\d{8}T\d{6}Z)\.jsonl\n")
+LONGEST = 1024
 OBJECT_LINE = re.compile(r"([0-9a-f]{64})  objects/([0-9a-f]{2})/([0-9a-f]{64})\n")
 
 
@@ -72,7 +75,7 @@ def named_by(runs: Sequence[Run], others: Iterable[str] = ()) -> Iterator[str]:
 
 
 def _digest(folder: Folder, run: Run) -> str:
-    with folder.errors(), run.path.open("rb") as file:
+    with folder.errors(), open_regular(run.path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -97,10 +100,12 @@ def _objects(folder: Folder) -> Iterator[str]:
 
 
 def _lines(folder: Folder) -> Iterator[str]:
+    """One that is longer than any of ours comes in portions, none of which is one of ours."""
     with ExitStack() as stack:
         with folder.errors():
             try:
-                file = stack.enter_context(folder.sums.open(encoding="ascii", errors="replace", newline="\n"))
+                file = stack.enter_context(BufferedReader(open_regular(folder.sums)))
             except FileNotFoundError:
                 return  # of a first run, or of one that was killed before this
-        yield from file
+        while line := file.readline(LONGEST):
+            yield line.decode("ascii", errors="replace")

@@ -31,7 +31,7 @@ def verify(folder: Folder, run: Run, workers: int) -> Generator[Verified, None, 
 
 def _verified(folder: Folder, content: Content) -> Verified:
     try:
-        drain(Source(content.size, content.sha256, lambda: folder.open(content.sha256)))
+        drain(Source(content.size, content.sha256, lambda: folder.open(content)))
     except BackupError as error:
         return Verified(content, str(error))
     except IntegrityFault:

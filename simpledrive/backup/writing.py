@@ -196,6 +196,9 @@ class _Portions(Closing):
 
 
 def _refuse_another_drive(folder: Folder, drive: UUID) -> None:
-    for run in folder.runs()[-1:]:
-        if (other := run.header().drive) != drive:
-            raise BackupError(f"The folder holds back-ups of another drive, {other}. Name another folder.")
+    if not folder.runs():
+        return
+    if (other := folder.drive()) is None:
+        raise BackupError("None of the runs in the folder can be read: nobody knows of which drive they are.")
+    if other != drive:
+        raise BackupError(f"The folder holds back-ups of another drive, {other}. Name another folder.")
