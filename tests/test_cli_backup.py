@@ -103,7 +103,13 @@ def test_what_failed_is_named_and_the_exit_code_says_so(drives: tuple[Flask, Fla
     assert back.stderr == f"{said}\n  Not restored: 1\\u2028 (version 1, current)\n"
     failed, restored = lines(run(new, "restore", folder, "--json").stdout)
     assert [record["id"] for record in failed["failed"]["records"]] == ["1\u2028"]
-    assert restored["restored"] == {"name": ended["run"]["name"], "records": 1, "failed": 1, "unread": 1}
+    assert restored["restored"] == {
+        "name": ended["run"]["name"],
+        "records": 1,
+        "failed": 1,
+        "erased": 0,
+        "unread": 1,
+    }
     assert list(homes(parts_of(new))) == ["2\u2028"]
 
 

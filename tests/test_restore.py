@@ -5,17 +5,17 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from simpledrive.backup import BackupError, Folder, restoring
 from simpledrive.backup.providing import Provider
 from simpledrive.errors import StagingFull, StorageFull, StorageRefused, StorageUnavailable
 from simpledrive.keys import NewKey, rights_of
-from simpledrive.models import ApiKey, now
+from simpledrive.models import ApiKey, Blob, now
 from simpledrive.rights import SERVER
 from simpledrive.upkeep import Swept
 from tests.backups import MakeDrive, back_up, bring_back, check_sums, fill, homes, records
-from tests.drives import check, digest_of, fetch, file_of, impatient, keep, objects, replicas
+from tests.drives import check, digest_of, fetch, file_of, impatient, keep, objects, replace, replicas
 from tests.sources import content
 from tests.strict_s3 import StrictS3
 
@@ -215,6 +215,28 @@ def test_what_is_deleted_while_a_restore_is_interrupted_does_not_come_back(
     path.write_bytes(content(10, 2))
     assert bring_back(new, folder) == []
     assert set(homes(new)) == {"1", "2"}
+    check(new)
+
+
+def test_what_is_erased_while_a_restore_is_interrupted_does_not_come_back(
+    make_drive: MakeDrive, folder: Path
+) -> None:
+    old, new = make_drive("old"), make_drive("new", "postgres")
+    for seed in range(4):
+        keep(old, f"{seed}", content(10, seed))
+    replace(old, "0", content(10, 4))
+    back_up(old, folder)
+    path = altered(folder, content(10, 2))
+    assert len(bring_back(new, folder)) == 1
+    new.drive.delete(SERVER, "0", permanent=True)
+    new.drive.delete(SERVER, "1", permanent=True)
+    keep(new, "1", b"anew")
+    assert len(bring_back(new, folder)) == 1
+    path.write_bytes(content(10, 2))
+    assert bring_back(new, folder) == []
+    assert (set(homes(new)), fetch(new, "1")) == ({"1", "2", "3"}, b"anew")
+    assert len(records(new)) == 3
+    assert new.audit.page(SERVER).entries[0].action == "restore.ended"
     check(new)
 
 
@@ -449,7 +471,7 @@ def test_a_record_that_is_lost_in_the_end_is_told(
     opened = Folder(folder)
     outcomes = new.restores.begin(SERVER, opened, opened.run(None)).outcomes(1)
     assert len(next(outcomes).records) == 2
-    new.drive.delete(SERVER, "a", permanent=True)
+    new.database.write(lambda session: session.execute(delete(Blob).where(Blob.id == "a")) and None)
     assert [(outcome.records[0].id, outcome.why) for outcome in outcomes] == [
         ("a", "it was there, and is not any more")
     ]

@@ -46,6 +46,16 @@ def _is_under_way(session: Session, digest: str) -> bool:
     return session.scalar(query.order_by(AuditEntry.pk.desc()).limit(1)) == "restore.begun"
 
 
+def erased(session: Session, digest: str, records: Sequence[Record]) -> set[UUID]:
+    """Those whose id somebody erased for good since this restore began: going on does not bring them back."""
+    begun = select(AuditEntry.pk).where(AuditEntry.target == digest, AuditEntry.action == "restore.begun")
+    since = begun.order_by(AuditEntry.pk.desc()).limit(1).scalar_subquery()
+    ids = {record.id for record in records}
+    query = select(AuditEntry.target).where(AuditEntry.target.in_(ids), AuditEntry.action == "blob.erased")
+    gone = set(session.scalars(query.where(AuditEntry.pk > since)))
+    return {record.record for record in records if record.id in gone}
+
+
 def flaw(record: Record) -> str | None:
     """Why no drive takes this record, as a sentence, or None: who wrote the run may not have checked it."""
     try:
@@ -68,40 +78,49 @@ def there(session: Session, records: Sequence[Record]) -> set[UUID]:
     return found
 
 
-def lost(session: Session, records: Sequence[Record]) -> list[Record]:
-    """Those that are not in the drive, or with another id or other bytes."""
+def lost(session: Session, digest: str, records: Sequence[Record]) -> list[Record]:
+    """Those that are not in the drive, or with another id or other bytes, though nobody erased them."""
+    gone = erased(session, digest, records)
     marks = [record.record for record in records]
     found: dict[UUID, tuple[str, str, int]] = {}
     for table in (Blob, BlobHistory):
         columns = select(table.pk, table.id, table.sha256, table.size)
         rows = session.execute(columns.where(table.pk.in_(marks)))
         found |= {row.pk: (row.id, row.sha256, row.size) for row in rows}
-    return [each for each in records if found.get(each.record) != (each.id, each.sha256, each.size)]
+    return [
+        each
+        for each in records
+        if each.record not in gone and found.get(each.record) != (each.id, each.sha256, each.size)
+    ]
 
 
 class Restoration:
-    """Brings some records of a run back in one transaction, which may run twice. `homes`: of their bytes."""
+    """Brings some records of a run back in one transaction, which may run twice.
+
+    `digest` is that of the run, `homes` are those of the records' bytes.
+    """
 
     def __init__(
         self,
         replicas: Replicas,
         caller: Caller,
         run: Run,
+        digest: str,
         records: Sequence[Record],
         homes: Mapping[UUID, str],
         found: Mapping[Place, Found],
     ) -> None:
-        self._replicas, self._caller, self._run = replicas, caller, run
+        self._replicas, self._caller, self._run, self._digest = replicas, caller, run, digest
         self._records, self._homes, self._found = records, homes, found
 
     def restore(self, session: Session) -> set[UUID]:
-        """The records that are in the drive now. Of those that are missing somebody else took the id.
+        """The records that are in the drive now, or were erased. Of the others somebody else took the id.
 
         Raises ReplicaGone if bytes that were found have been swept or gone bad since.
         """
         for place, found in sorted(self._found.items()):
             self._record(session, place, found)
-        before = there(session, self._records)
+        before = there(session, self._records) | erased(session, self._digest, self._records)
         new = [record for record in self._records if record.record not in before]
         added = _add(session, Blob, [self._row(each) for each in new if each.state == "current"])
         added |= _add(session, BlobHistory, [self._row(each) for each in new if each.state != "current"])

@@ -7,10 +7,13 @@ done: after an interruption the same call passes over it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
 from simpledrive.backup import recording
@@ -36,6 +39,8 @@ from simpledrive.streams.staging import Staging
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RECORDS = 300
 BYTES = 1 << 30
 """What one transaction brings back, at most: so much is done again after an interruption."""
@@ -49,7 +54,7 @@ LOST = "it was there, and is not any more"
 
 @dataclass(frozen=True)
 class Restored:
-    """Records that are in the drive now, or why they are not."""
+    """Records that are in the drive now, or why they are not. Those that were erased since are neither."""
 
     records: Sequence[Record]
     why: str = ""
@@ -143,7 +148,7 @@ class Restoring:
         if failed:
             return
         for portion in self._portions():
-            if lost := self.database.read(partial(recording.lost, records=portion)):
+            if lost := self._read(recording.lost, portion):
                 failed += 1
                 yield Restored(lost, LOST)
         if not failed:
@@ -167,12 +172,13 @@ class Restoring:
 
     def _bring(self, portion: Sequence[Record], window: Tries) -> Iterator[Restored]:
         before = self.database.read(partial(recording.there, records=portion))
+        erased = self._read(recording.erased, portion)
         there = [record for record in portion if record.record in before]
         if there:
             yield Restored(there)
         new = []
         for record in portion:
-            if record.record in before:
+            if record.record in before or record.record in erased:
                 continue
             if (why := recording.flaw(record)) is None:
                 new.append(record)
@@ -244,18 +250,25 @@ class Restoring:
     def _recorded(self, records: Sequence[Record], ready: _Ready) -> Iterator[Restored]:
         able = [record for record in records if self._place(record) in ready.found]
         homes = {record.record: self._place(record)[1] for record in able}
-        restoration = Restoration(self.replicas, self.caller, self.run, able, homes, ready.found)
+        restoration = Restoration(
+            self.replicas, self.caller, self.run, self.end.sha256, able, homes, ready.found
+        )
         with ExitStack() as stack:
             for found in ready.found.values():
                 stack.enter_context(self.replicas.settled(found.provided))
             self._loose.clear()
             present = self.database.write(restoration.restore) if able else set()
-        if restored := [record for record in able if record.record in present]:
+        erased = self._read(recording.erased, able)
+        if restored := [record for record in able if record.record in present - erased]:
             yield Restored(restored)
         if taken := [record for record in able if record.record not in present]:
             yield Restored(taken, TAKEN)
         for place, why in ready.failed.items():
             yield Restored([record for record in records if self._place(record) == place], why)
+
+    def _read(self, look: Callable[[Session, str, Sequence[Record]], T], records: Sequence[Record]) -> T:
+        """What a look at some records says, as far as this restore has come."""
+        return self.database.read(lambda session: look(session, self.end.sha256, records))
 
     def _place(self, record: Record) -> Place:
         return record.sha256, self.homes[record.storage_backend]

@@ -188,11 +188,14 @@ def _restore(
                 _tell_failed(outcome.records, outcome.records[0].sha256, outcome.why, as_json)
             else:
                 restored += len(outcome.records)
+    erased = end.records - end.unread - restored - failed
     if as_json:
-        counts = {"records": restored, "failed": failed, "unread": end.unread}
+        counts = {"records": restored, "failed": failed, "erased": erased, "unread": end.unread}
         click.echo(json.dumps({"restored": {"name": run.name, **counts}}))
     else:
         click.echo(f"Run {run.name}: {restored} of {end.records} records are in the drive.")
+        if erased:
+            click.echo(f"{erased} records were erased for good since the restore began, and stay so.")
         _tell_lacking(end.unread)
     return failed + end.unread
 
