@@ -370,6 +370,25 @@ def test_what_lies_at_a_page_s_edge_is_read_once(parts: Parts, monkeypatch: pyte
     assert len(verify(parts)) == 10
 
 
+def test_what_a_wrong_clock_put_into_the_future_is_read_first_and_once(any_parts: Parts) -> None:
+    """The clock was ahead when these were stored and verified: nobody knows what they are now."""
+    kept(any_parts, 4)
+    rows = replicas(any_parts)
+    known_days_ago(any_parts, rows[0], created=-300)
+    known_days_ago(any_parts, rows[1], created=10, verified=-400)
+    known_days_ago(any_parts, rows[2], created=10, verified=10)
+    known_days_ago(any_parts, rows[3], created=10, verified=1)
+    alter(any_parts, rows[1])
+    long_ago = now() - timedelta(days=5)
+    assert amount(any_parts.database, "local", long_ago).replicas == 3
+    sampled = {row.sha256 for row in drawn(any_parts.database, "local", long_ago, 20)}
+    assert sampled == {row.sha256 for row in rows[:3]}
+    verdicts = [(verdict.replica.sha256, verdict.state) for verdict in verify(any_parts)]
+    assert verdicts[:2] == [(rows[0].sha256, "right"), (rows[1].sha256, "wrong")]
+    assert {digest for digest, _ in verdicts} == {row.sha256 for row in rows}
+    assert len(verdicts) == 4
+
+
 @pytest.mark.parametrize("number", [1, 3, 7, 20])
 def test_a_sample_is_so_many_different_ones(any_parts: Parts, number: int) -> None:
     kept(any_parts, 7)

@@ -7,17 +7,21 @@ import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from simpledrive.integrity.pages import paged
-from simpledrive.models import Replica
+from simpledrive.models import Replica, UTCDateTime, now
 from simpledrive.sql import Database
 
 DIGEST_BYTES = 32
+
+PRESENT = bindparam("present", callable_=now, type_=UTCDateTime)
+"""The moment at which a query runs, not the one at which it was written: what is verified while the pages of
+it are read is behind that."""
 
 BAD = Replica.bad_at.is_not(None)
 UNVERIFIED = (Replica.bad_at.is_(None), Replica.verified_at.is_(None))
@@ -38,14 +42,22 @@ def due(database: Database, backend: str, before: datetime) -> Iterator[Replica]
 
 
 def oldest(database: Database, backend: str, before: datetime) -> Iterator[Replica]:
-    """The replicas at a backend not verified, nor stored, since `before`; what is longest ago comes first."""
+    """The replicas at a backend not verified, nor stored, since `before`; what is longest ago comes first.
+
+    Before these come those that a clock which was wrong has put into the future: nobody knows since when.
+    """
     here = select(Replica).where(Replica.storage_backend == backend)
-    unverified = here.where(*UNVERIFIED, Replica.created_at < before)
-    verified = here.where(*VERIFIED, Replica.verified_at < before)
-    return heapq.merge(
-        paged(database, unverified, Replica.created_at, Replica.sha256),
-        paged(database, verified, Replica.verified_at, Replica.sha256),
-        key=known_since,
+
+    def both(unverified: ColumnElement[bool], verified: ColumnElement[bool]) -> Iterator[Replica]:
+        return heapq.merge(
+            paged(database, here.where(*UNVERIFIED, unverified), Replica.created_at, Replica.sha256),
+            paged(database, here.where(*VERIFIED, verified), Replica.verified_at, Replica.sha256),
+            key=known_since,
+        )
+
+    return chain(
+        both(Replica.created_at > PRESENT, Replica.verified_at > PRESENT),
+        both(Replica.created_at < before, Replica.verified_at < before),
     )
 
 
@@ -85,7 +97,8 @@ def amount(database: Database, backend: str, before: datetime) -> Amount:
 
 
 def _is_due(before: datetime) -> ColumnElement[bool]:
-    return or_(BAD, func.coalesce(Replica.verified_at, Replica.created_at) < before)
+    known = func.coalesce(Replica.verified_at, Replica.created_at)
+    return or_(BAD, known < before, known > PRESENT)
 
 
 def _first(query: Select[Replica], session: Session) -> Replica | None:
