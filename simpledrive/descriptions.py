@@ -19,6 +19,7 @@ PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "app
 _WORD = r"[\w!#$&^.+-]+"
 # No comma anywhere: browsers take `text/plain;,text/html` for a list, and the last of a list counts.
 _TYPE = re.compile(rf'{_WORD}/{_WORD}(\s*;\s*{_WORD}=({_WORD}|"[^",\\]*"))*\s*;?', re.ASCII)
+_WANTED = re.compile(rf"{_WORD}/({_WORD})?", re.ASCII)
 _TYPES = mimetypes.MimeTypes(filenames=())
 """Guesses by file name from Python's own table: the machine's would give other answers elsewhere."""
 
@@ -81,6 +82,20 @@ def changes(
 def media_type(content_type: str) -> str:
     """A content type without its parameters, in lower case: `text/plain`."""
     return content_type.partition(";")[0].strip().lower()
+
+
+def type_wanted(text: str) -> str | None:
+    """A media type to look for, in small letters; `video/` for all of a kind, also for `video/*`. None for
+    anything else.
+    """
+    found = text.strip().lower().removesuffix("*")
+    return found if _WANTED.fullmatch(found) else None
+
+
+def is_of_type(content_type: str, wanted: str) -> bool:
+    """Whether a content type, whatever its parameters, is the one that is wanted, or of that kind."""
+    stored, found = media_type(content_type), type_wanted(wanted)
+    return found is not None and (stored.startswith(found) if found.endswith("/") else stored == found)
 
 
 def _too_long(text: str, most: int) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from simpledrive.backends import Backends
-from simpledrive.descriptions import Description, media_type
+from simpledrive.descriptions import Description, is_of_type
 from simpledrive.rights import Caller
 
 
@@ -18,8 +18,8 @@ from simpledrive.rights import Caller
 class Rule:
     """Blobs with all that is said here have their home at `backend`; what is None or empty does not matter.
 
-    `content_type` is a media type without parameters, or the first half of one and a slash (`image/`), in
-    small letters; sizes are in bytes, both ends included.
+    `content_type` is a media type without parameters, or the first half of one and a slash (`image/`); sizes
+    are in bytes, both ends included.
     """
 
     backend: str
@@ -32,7 +32,7 @@ class Rule:
         """moving/elsewhere.py asks the records the same."""
         return (
             described.id.startswith(self.prefix)
-            and (self.content_type is None or _is_of_type(described.content_type, self.content_type))
+            and (self.content_type is None or is_of_type(described.content_type, self.content_type))
             and (self.min_size is None or size >= self.min_size)
             and (self.max_size is None or size <= self.max_size)
         )
@@ -56,8 +56,3 @@ class Placement:
             if rule.fits(described, size) and (caller.backends is None or rule.backend in caller.backends):
                 return rule.backend
         return None
-
-
-def _is_of_type(content_type: str, wanted: str) -> bool:
-    found = media_type(content_type)
-    return found.startswith(wanted) if wanted.endswith("/") else found == wanted

@@ -301,6 +301,7 @@ def keep_assorted(client: FlaskClient) -> None:
         ({"content_type": "TEXT/"}, ["100%_sure.txt", "docs/plan.txt"]),
         ({"content_type": "text/plai"}, []),
         ({"content_type": "image/"}, ["docs/Photo.PNG"]),
+        ({"content_type": "Image/*"}, ["docs/Photo.PNG"]),
         ({"sha256": digest_of(b"abc").upper()}, ["100%_sure.txt"]),
         ({"min_size": 6}, ["docs/Photo.PNG", "docs/plan.txt"]),
         ({"min_size": 3, "max_size": 6}, ["100%_sure.txt", "docs/plan.txt"]),

@@ -83,7 +83,7 @@ def test_a_selection_moves_what_it_says_and_nothing_else(
     check(any_parts)
 
 
-@pytest.mark.parametrize("said", ["yesterday", "30", "-1d", "30x", "2026-13-01", "", "9999999d"])
+@pytest.mark.parametrize("said", ["yesterday", "30", "-1d", "30x", "2026-13-01", "", "9999999d", "999999w"])
 def test_an_age_that_is_none_is_refused(said: str) -> None:
     with pytest.raises(Invalid, match="older_than"):
         Selection(older_than=said)

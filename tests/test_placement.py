@@ -248,7 +248,7 @@ def test_each_record_is_selected_by_the_rule_that_would_place_it_and_by_no_other
     rules = (
         Rule("b1", prefix="p/", min_size=2),
         Rule("b2", content_type="text/plain", max_size=3),
-        Rule("b3", content_type="image/", min_size=4),
+        Rule("b3", content_type="Image/*", min_size=4),
         Rule("b4", prefix="p/", content_type="image/png"),
         Rule("b5", min_size=3, max_size=3),
         Rule("b6", prefix="p"),

@@ -17,7 +17,7 @@ from simpledrive.backup.verifying import verify
 from simpledrive.cli.counting import counting
 from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED
 from simpledrive.cli.selection import selecting, selection
-from simpledrive.cli.values import Size
+from simpledrive.cli.values import COUNT, Rate
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.logs import printable
@@ -32,11 +32,9 @@ JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document a
 @click.command("backup")
 @click.argument("folder", metavar="DIR", type=FOLDER)
 @selecting
-@click.option(
-    "--keep", type=click.IntRange(min=1), help="Give up all runs of the same selection but so many."
-)
+@click.option("--keep", type=COUNT, help="Give up all runs of the same selection but so many.")
 @WORKERS
-@click.option("--bandwidth", type=Size(), help="Bytes a second, read from the backends: 20M.")
+@click.option("--bandwidth", type=Rate(), help="Bytes a second, read from the backends: 20M.")
 @JSON
 @with_appcontext
 def backup(

@@ -12,7 +12,7 @@ from datetime import timedelta
 import click
 from flask.cli import with_appcontext
 
-from simpledrive.cli.values import Age, Size
+from simpledrive.cli.values import COUNT, Age, Rate
 from simpledrive.cli.verdicts import Read, told
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
@@ -29,9 +29,9 @@ FOUND, FAILED, INTERRUPTED = 1, 2, 130
 @click.command("verify")
 @click.argument("backend", required=False)
 @click.option("--older-than", type=Age(), help="Only what was not verified for so long: 30d, 12h.")
-@click.option("--sample", type=click.IntRange(min=1), help="Only so many of each backend, drawn at random.")
+@click.option("--sample", type=COUNT, help="Only so many of each backend, drawn at random.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-@click.option("--bandwidth", type=Size(), help="Bytes a second: 20M.")
+@click.option("--bandwidth", type=Rate(), help="Bytes a second: 20M.")
 @click.option("--repair", is_flag=True, help="Write what is bad again, from a copy that is right.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @with_appcontext

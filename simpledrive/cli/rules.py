@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 
 from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, exclusively, run
-from simpledrive.cli.values import Size
+from simpledrive.cli.values import Rate
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.moving.elsewhere import Correction, corrections
@@ -20,7 +20,7 @@ from simpledrive.rights import SERVER
 @click.command("apply-rules")
 @click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-@click.option("--bandwidth", type=Size(1), help="Bytes a second, read and read back together: 20M.")
+@click.option("--bandwidth", type=Rate(), help="Bytes a second, read and read back together: 20M.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @with_appcontext
 def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from simpledrive.cli.values import Size
+from simpledrive.cli.values import COUNT, MediaType, Size
 from simpledrive.moving import Selection
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,8 +19,8 @@ OPTIONS = (
     click.option("--newer-than", help="Only what was stored since."),
     click.option("--min-size", type=Size(), help="Only what is at least so large: 64KiB, 20M."),
     click.option("--max-size", type=Size(), help="Only what is at most so large."),
-    click.option("--content-type", help="Only this media type, or image/ for all images."),
-    click.option("--limit", type=click.IntRange(min=1), help="At most so many records."),
+    click.option("--content-type", type=MediaType(), help="Only this media type, or image/ for all images."),
+    click.option("--limit", type=COUNT, help="At most so many records."),
     click.option("--current-only", is_flag=True, help="Leave out earlier versions and the trash."),
 )
 

@@ -5,13 +5,12 @@ Which backends there are is not known here (`Settings` compares); nor what is do
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, model_validator
 
-_TYPE = re.compile(r"[\w!#$&^.+-]+/([\w!#$&^.+-]+)?", re.ASCII)
+from simpledrive.descriptions import type_wanted
 
 
 class Mirrored(BaseModel):
@@ -32,9 +31,7 @@ def _as_table(value: object) -> object:
 
 
 def _media_type(text: str) -> str:
-    """In small letters; `video/` for all of a kind, which may be written `video/*` too."""
-    found = text.strip().lower().removesuffix("*")
-    if not _TYPE.fullmatch(found):
+    if (found := type_wanted(text)) is None:
         raise ValueError("is neither a media type such as text/plain nor the first half of one, as video/")
     return found
 

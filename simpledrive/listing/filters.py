@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import ColumnElement, false, func, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from simpledrive.descriptions import type_wanted
 from simpledrive.ids import unprintable
 from simpledrive.models import Blob
 
@@ -17,8 +18,8 @@ class Filter:
     """Which blobs are wanted; what is None or empty does not matter.
 
     `q` is contained in the id or the file name, whatever the case of its letters; `content_type` is a media
-    type without parameters, or the first half of one and a slash (`image/`); sizes are in bytes, both ends
-    included; `created_after` and `created_before` are not.
+    type without parameters, or the first half of one and a slash (`image/`, `image/*`); sizes are in bytes,
+    both ends included; `created_after` and `created_before` are not.
     """
 
     prefix: str = ""
@@ -41,7 +42,7 @@ class Filter:
         if self.storage_backend is not None:
             found.append(Blob.storage_backend == self.storage_backend)
         if self.content_type is not None:
-            found.append(is_of_type(Blob.content_type, self.content_type.lower()))
+            found.append(is_of_type(Blob.content_type, self.content_type))
         if self.sha256 is not None:
             found.append(Blob.sha256 == self.sha256.lower())
         if self.min_size is not None:
@@ -64,10 +65,12 @@ EVERYTHING = Filter()
 
 
 def is_of_type(column: InstrumentedAttribute[str], wanted: str) -> ColumnElement[bool]:
-    """Whether a stored media type is `wanted` (in small letters), whatever its parameters. See Filter."""
-    stored = func.lower(column)
-    if wanted.endswith("/"):
-        return stored.startswith(wanted, autoescape=True)
+    """Whether a stored media type is the one that is wanted: what descriptions.is_of_type says, in SQL."""
+    stored, found = func.lower(column), type_wanted(wanted)
+    if found is None:
+        return false()
+    if found.endswith("/"):
+        return stored.startswith(found, autoescape=True)
     # A space too, which may stand before the semicolon and nowhere else.
-    ends = (stored.startswith(wanted + end, autoescape=True) for end in "; ")
-    return or_(stored == wanted, *ends)
+    ends = (stored.startswith(found + end, autoescape=True) for end in "; ")
+    return or_(stored == found, *ends)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, and_, not_
 
+from simpledrive.ages import age_of
 from simpledrive.errors import Invalid
 from simpledrive.ids import unprintable
 from simpledrive.keyset import begins_with, within
 from simpledrive.listing import is_of_type
 from simpledrive.models import Blob, BlobHistory
 
-AGE = re.compile(r"(\d{1,6})([smhdw])")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
 MOST_IDS = 10_000
-"""PostgreSQL takes some sixty thousand parameters in one statement."""
+"""A database takes so many values at once, and no more."""
 
 Table = type[Blob] | type[BlobHistory]
 
@@ -30,9 +27,9 @@ class Selection:
 
     `older_than` and `newer_than` are ages (30d, 12h) or moments (2026-11-20, with a time or without; UTC
     unless it says more), and mean when the bytes were stored. `content_type` is a media type without
-    parameters, or the first half of one (`image/` or `image/*`). `limit` is how many records at most.
-    `versions`: earlier versions and the trash too. What one of `unless` matches too is left out; of these
-    only the prefix, the sizes and the type count.
+    parameters, or the first half of one and a slash (`image/`, `image/*`). `limit` is how many records at
+    most. `versions`: earlier versions and the trash too. What one of `unless` matches too is left out; of
+    these only the prefix, the sizes and the type count.
     """
 
     prefix: str = ""
@@ -51,7 +48,7 @@ class Selection:
             if (said := getattr(self, field)) is not None:
                 _moment(field, said, datetime.now(UTC))
         if len(self.ids) > MOST_IDS:
-            raise Invalid(("ids", f"At most {MOST_IDS} ids can be named."))
+            raise Invalid(("ids", f"At most {MOST_IDS} are taken: select by --prefix, or say it in parts."))
         texts = (("prefix", self.prefix), ("content_type", self.content_type or ""))
         for field, text in (*texts, *(("ids", id) for id in self.ids)):
             if (why := unprintable(text)) is not None:  # PostgreSQL could not even be asked for a U+0000
@@ -78,7 +75,7 @@ class Selection:
         if self.max_size is not None:
             found.append(table.size <= self.max_size)
         if self.content_type is not None:
-            found.append(is_of_type(table.content_type, self.content_type.lower().removesuffix("*")))
+            found.append(is_of_type(table.content_type, self.content_type))
         found += [not_(other._matches(table, present)) for other in self.unless]
         return found
 
@@ -97,11 +94,8 @@ class Selection:
 
 
 def _moment(field: str, said: str, present: datetime) -> datetime:
-    if found := AGE.fullmatch(said):
-        try:
-            return present - timedelta(**{UNITS[found[2]]: int(found[1])})
-        except OverflowError:
-            raise Invalid((field, f"{said} is longer ago than the calendar reaches.")) from None
+    if (age := age_of(said)) is not None:
+        return present - age
     try:
         moment = datetime.fromisoformat(said)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
