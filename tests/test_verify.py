@@ -4,7 +4,7 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from types import SimpleNamespace
@@ -106,6 +106,22 @@ def test_right_bytes_whose_sums_are_wrong_get_right_sums(parts: Parts) -> None:
     assert [verdict.state for verdict in verify(parts)] == ["right"]
     assert fetch(parts, "a") == data
     assert replica_of(parts, data, "local").bad_at is None
+
+
+def test_a_mark_that_is_younger_than_the_reading_stays_until_the_next_one(any_parts: Parts) -> None:
+    """Sums that readers find wrong are made anew only by who knew of it when he began to read."""
+    keep(any_parts, "a", DATA)
+    run = any_parts.verifier.run("local", marked_as_it_is_read(any_parts), Flow())
+    assert [verdict.state for verdict in run] == ["gone"]
+    assert replica_of(any_parts, DATA, "local").bad_at is not None
+    assert [verdict.state for verdict in verify(any_parts)] == ["right"]
+    assert replica_of(any_parts, DATA, "local").bad_at is None
+
+
+def marked_as_it_is_read(parts: Parts) -> Iterator[Replica]:
+    row = replica_of(parts, DATA, "local")
+    trust_no_more(parts, DATA, "local")
+    yield row
 
 
 def test_bytes_that_change_on_their_way_are_not_bad(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

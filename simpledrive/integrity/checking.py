@@ -13,8 +13,8 @@ from simpledrive.streams.pieces import Summing
 from simpledrive.streams.source import BLOCK, Source
 
 State = Literal["right", "wrong", "missing", "unread", "gone", "repaired"]
-"""`unread`: nothing is known of its bytes, as its backend does not give them. `gone`: swept or written anew
-while it was read, so that nobody needs to know."""
+"""`unread`: nothing is known of its bytes, as its backend does not give them. `gone`: swept, written anew
+or marked bad while it was read: whoever did so knows more."""
 
 NOT_THERE = "It is not there."
 

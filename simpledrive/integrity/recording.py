@@ -22,15 +22,16 @@ RANK = 3
 def note_right(session: Session, backend: str, verdicts: Iterable[Verdict]) -> set[str]:
     """Records that these replicas at a backend were read and right, also those marked bad; which digests.
 
-    Not those that were swept or written anew while they were read. Where readers had found pieces of a right
-    replica wrong, it is their sums that are, and they are made anew.
+    Not those that were swept, written anew or marked bad while they were read. Where readers had found pieces
+    of a right replica wrong, it is their sums that are, and they are made anew.
     """
     right = {verdict.replica.sha256: verdict for verdict in verdicts}
     there = select(Replica).where(Replica.storage_backend == backend, Replica.sha256.in_(right))
     noted = set()
     for row in session.scalars(there.order_by(Replica.sha256).with_for_update(key_share=True)):
         verdict = right[row.sha256]
-        if row.storage_key == verdict.replica.storage_key:
+        is_new_mark = row.bad_at is not None and verdict.sums is None
+        if row.storage_key == verdict.replica.storage_key and not is_new_mark:
             row.verified_at, row.bad_at = now(), None
             if verdict.sums is not None:
                 row.pieces = verdict.sums
