@@ -122,7 +122,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
     replicas = Replicas(database, backends, mirrors, orphan_age)
     copies = Copies(database, backends, replicas)
     counters = Counters(database, backends)
-    repairs = Repairs(database, backends, replicas, copies)
+    repairs = Repairs(database, replicas, copies)
     verifier = Verifier(database, backends, repairs)
     orphans = Orphans(database, orphan_age)
     staging = Staging(settings.staging_path)

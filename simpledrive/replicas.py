@@ -1,8 +1,8 @@
 """Stored copies of bytes: putting them, recording them, letting them go.
 
 The rules that make the foreign key hold live here: bytes are put before a transaction begins (`provide`),
-`record` and `release` run inside one, what was put in vain is removed after it (`settled`), and only sweeping
-(upkeep.py) deletes what was recorded.
+`record` and `release` run inside one, what was put in vain or is replaced as unsound is removed after it
+(`settled`), and all else that was recorded is deleted by sweeping alone (upkeep.py).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Replicas:
         """Bytes that were put and that no row names in the end are removed at once. That itself never fails.
 
         So they are unless the block has recorded them, or may have: what is open after a broken connection
-        is left to the sweep.
+        is left to the sweep. An unsound copy is removed when others were recorded in its place.
         """
         try:
             yield
@@ -119,15 +119,19 @@ class Replicas:
             raise
         if provided.used != provided.key:
             self.forget(provided)
+        elif provided.instead_of is not None:
+            self._remove(provided.backend, provided.instead_of)
 
     def forget(self, provided: Provided) -> None:
-        """Removes bytes that were put and that no row names. Never fails: what stays is left to the sweep."""
-        if not provided.fresh:
-            return
+        """Removes bytes that were put and that no row names. Never fails."""
+        if provided.fresh:
+            self._remove(provided.backend, provided.key)
+
+    def _remove(self, backend: str, key: str) -> None:
         try:
-            self._backends.use(provided.backend).delete(provided.key)
+            self._backends.use(backend).delete(key)
         except StorageError as error:
-            log.warning("left for the sweep: %s (%s)", provided.key, error)
+            log.warning("left for `sweep --orphans`: %s (%s)", key, error)
 
     def record(self, session: Session, provided: Provided) -> None:
         """Makes the replica's row say so and counts it, inside the caller's transaction, and locks the row.
@@ -153,6 +157,7 @@ class Replicas:
                 raise ReplicaGone
         if provided.fresh:
             if replica.bad_at is not None or replica.storage_key == provided.instead_of:
+                provided.instead_of = replica.storage_key
                 replica.storage_key, replica.created_at = provided.key, now()
                 replica.bad_at = replica.verified_at = None
         elif replica.bad_at is not None or replica.storage_key != provided.key:

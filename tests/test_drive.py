@@ -198,6 +198,7 @@ def test_bytes_are_put_anew_where_the_replica_is_not_sound(any_parts: Parts, bac
     keep(any_parts, "b", b"the same", backend)
     (after,) = replicas(any_parts)
     assert after.storage_key != before.storage_key
+    assert objects(any_parts, backend) == {after.storage_key}, "nobody would ever look at the other one"
     assert after.bad_at is None
     assert fetch(any_parts, "a") == fetch(any_parts, "b") == b"the same"
     check(any_parts)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
-from simpledrive.backends import Backends
 from simpledrive.errors import DriveError, IntegrityFault, StorageError
 from simpledrive.integrity.checking import Verdict
 from simpledrive.integrity.recording import note_bad
@@ -20,8 +18,6 @@ from simpledrive.moving.switching import record
 from simpledrive.replicas import ReplicaGone, Replicas, lock
 from simpledrive.sql import Database
 
-log = logging.getLogger(__name__)
-
 
 class NotRepaired(DriveError):
     """It is as bad as before; the message says why."""
@@ -30,9 +26,8 @@ class NotRepaired(DriveError):
 class Repairs:
     """Marks replicas bad, and repairs them."""
 
-    def __init__(self, database: Database, backends: Backends, replicas: Replicas, copies: Copies) -> None:
-        self._database, self._backends = database, backends
-        self._replicas, self._copies = replicas, copies
+    def __init__(self, database: Database, replicas: Replicas, copies: Copies) -> None:
+        self._database, self._replicas, self._copies = database, replicas, copies
 
     def settle(self, verdict: Verdict, flow: Flow, *, repair: bool) -> Verdict:
         """Records that a replica is wrong or missing, and repairs it if asked to; the verdict after that.
@@ -55,8 +50,8 @@ class Repairs:
         """Puts right bytes in place of bad ones; False if others have swept or replaced these meanwhile.
 
         The bytes come from another replica, are read back in full at their fresh key, and are swapped in by
-        one transaction. Then the bad object is removed. Raises NotRepaired: then nothing has changed, and no
-        object was removed. Raises Stopped.
+        one transaction. Then the bad object is removed (Replicas.settled). Raises NotRepaired: then nothing
+        has changed, and no object was removed. Raises Stopped.
         """
         reasons = []
         for source in self._database.read(partial(_others, bad)):
@@ -78,11 +73,6 @@ class Repairs:
             swapped = self._database.write(partial(self._swap, bad, copy))
         if swapped is None:
             raise NotRepaired("the copy took so long that a sweep may take it for lost")
-        if swapped:
-            try:
-                self._backends.use(bad.storage_backend).delete(bad.storage_key)
-            except StorageError as error:
-                log.warning("left for the sweep: %s (%s)", bad.storage_key, error)
         return swapped
 
     def _swap(self, bad: Replica, copy: Copy, session: Session) -> bool | None:
