@@ -39,6 +39,7 @@ MEMBERS = [
     "mirror_of",
     "waiting_since",
     "waiting_detail",
+    "mirror_searched",
     "bad_replicas",
     "verified_since",
 ]

@@ -515,6 +515,11 @@ def test_a_new_mirror_gets_what_was_there_before(
     catch_up(before)
     assert held(before, "archive") == {"archive": 0}
     parts = parts_of(make_any_mirrored())
+    steps = 0
+    while not parts.lags.by_mirror(SERVER)["archive"].is_searched:
+        parts.catching_up.work(threading.Event())
+        steps += 1
+    assert steps > 3, "batch by batch"
     catch_up(parts)
     assert waiting(parts) == []
     assert held(parts, "archive") == {"archive": 8}
@@ -553,6 +558,8 @@ def test_nothing_is_searched_twice_but_after_a_day(
     assert [row.bad_at is None for row in replicas(parts, DATA)] == [False, True]
     long_ago = update(MirrorSearch).values(ended_at=now() - timedelta(days=2))
     parts.database.write(lambda session: session.execute(long_ago))
+    parts.catching_up.work(threading.Event())
+    assert parts.lags.by_mirror(SERVER)["archive"].is_searched, "as it was before"
     catch_up(parts)
     assert [row.bad_at is None for row in replicas(parts, DATA)] == [True, True]
     assert mirrors_of(parts, DATA) == {"archive", "local"}
@@ -671,9 +678,20 @@ def test_how_far_behind_a_mirror_is_can_be_seen_everywhere(
         return " ".join(text.split())
 
     told = cli.invoke(args=["drive", "mirrors"])
-    assert (told.exit_code, told.output) == (0, "archive, mirror of local: complete\n")
-    assert archive()["waiting_since"] is None
+    assert (told.exit_code, told.output) == (1, "archive, mirror of local: still being looked through\n")
+    assert archive()["mirror_searched"] is False
     assert set(gauges().values()) == {0.0}
+    assert "Waiting not known yet" in page()
+
+    catch_up(parts)
+    told = cli.invoke(args=["drive", "mirrors"])
+    assert (told.exit_code, told.output) == (0, "archive, mirror of local: complete\n")
+    assert (archive()["waiting_since"], archive()["mirror_searched"]) == (None, True)
+    assert gauges() == {
+        "simpledrive_mirror_waiting_copies": 0.0,
+        "simpledrive_mirror_lag_seconds": 0.0,
+        "simpledrive_mirror_searched": 1.0,
+    }
     assert "Mirror of local Waiting nothing" in page()
 
     keep(parts, "a", DATA)

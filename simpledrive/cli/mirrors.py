@@ -22,7 +22,8 @@ SOME_WAIT, COULD_NOT_RUN = 1, 2
 def mirrors(as_json: bool) -> None:
     """Say of each mirror what it lacks, since when, and why.
 
-    Exit code 0: no mirror lacks anything; 1: one does; 2: could not run.
+    Exit code 0: no mirror lacks anything; 1: one does, or may, as no worker has looked through all yet; 2:
+    could not run.
     """
     try:
         lags = parts().lags.by_mirror(SERVER)
@@ -33,16 +34,18 @@ def mirrors(as_json: bool) -> None:
         click.echo(json.dumps(_document(mirror, lag)) if as_json else _line(mirror, lag))
     if not lags and not as_json:
         click.echo("No backend mirrors another: simpledrive.toml has no [mirrors].")
-    if any(lag.waiting for lag in lags.values()):
+    if any(lag.waiting or not lag.is_searched for lag in lags.values()):
         raise SystemExit(SOME_WAIT)
 
 
 def _line(mirror: str, lag: Lag) -> str:
     said = f"{mirror}, mirror of {', '.join(lag.homes)}: "
+    searching = "" if lag.is_searched else "still being looked through"
     if lag.since is None:
-        return said + "complete"
+        return said + (searching or "complete")
     said += f"{lag.waiting} wait, the oldest since {moment(lag.since)}"
-    return f"{said} ({lag.why})" if lag.why else said
+    said += f" ({lag.why})" if lag.why else ""
+    return f"{said}; {searching}" if searching else said
 
 
 def _document(mirror: str, lag: Lag) -> dict[str, object]:
@@ -52,4 +55,5 @@ def _document(mirror: str, lag: Lag) -> dict[str, object]:
         "waiting": lag.waiting,
         "since": None if lag.since is None else moment(lag.since),
         "detail": lag.why,
+        "searched": lag.is_searched,
     }

@@ -36,6 +36,7 @@ def account(usage: Usage, lag: Lag, sound: Sound) -> dict[str, object]:
         "waiting": lag.waiting,
         "waiting_since": None if lag.since is None else moment(lag.since),
         "waiting_detail": lag.why,
+        "mirror_searched": lag.is_searched,
         "bad_replicas": sound.bad,
         "verified_since": None if sound.known_since is None else moment(sound.known_since),
     }

@@ -151,11 +151,17 @@ class _State(Collector):
             "For how long a mirror has lacked the oldest of them; 0 without any.",
             labels=["backend"],
         )
+        searched = GaugeMetricFamily(
+            "simpledrive_mirror_searched",
+            "1 when all was looked through for what a mirror lacks since [mirrors] changed, else 0.",
+            labels=["backend"],
+        )
         for mirror, lag in lags.items():
+            searched.add_metric([mirror], float(lag.is_searched))
             waiting.add_metric([mirror], lag.waiting)
             seconds = 0.0 if lag.since is None else (now() - lag.since).total_seconds()
             age.add_metric([mirror], max(0.0, seconds))
-        yield from (waiting, age)
+        yield from (waiting, age, searched)
 
     def _processes(self) -> Iterator[Metric]:
         """What prometheus_client tells of one process, summed over all of the server."""

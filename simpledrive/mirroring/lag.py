@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from simpledrive.mirroring.search import has_searched
 from simpledrive.mirrors import Mirrors
 from simpledrive.models import BackendUsage, Blob, WantedCopy
 from simpledrive.rights import Caller
@@ -19,13 +20,15 @@ class Lag:
     """What a mirror of `homes` lacks; without homes it is no mirror.
 
     `waiting` is how many copies, `since` is since when the oldest is missing, and `why` is the reason; it
-    is "" if nobody has tried yet.
+    is "" if nobody has tried yet. Before it `is_searched` it may lack more, of what was there before it was a
+    mirror.
     """
 
     homes: tuple[str, ...] = ()
     waiting: int = 0
     since: datetime | None = None
     why: str = ""
+    is_searched: bool = True
 
 
 IN_STEP = Lag()
@@ -57,10 +60,10 @@ class Lags:
         return self._database.read(lambda session: list(session.scalars(in_order)))
 
     def _lag(self, session: Session, mirror: str) -> Lag:
-        homes = tuple(self._mirrors.mirrored_at(mirror))
+        homes, is_searched = tuple(self._mirrors.mirrored_at(mirror)), has_searched(session, self._mirrors)
         oldest = select(WantedCopy).where(WantedCopy.storage_backend == mirror).order_by(WantedCopy.since)
         row = session.scalars(oldest.limit(1)).one_or_none()
         if row is None:
-            return Lag(homes)
+            return Lag(homes, is_searched=is_searched)
         counted = select(func.sum(BackendUsage.waiting)).where(BackendUsage.storage_backend == mirror)
-        return Lag(homes, int(session.scalar(counted) or 0), row.since, row.why)
+        return Lag(homes, int(session.scalar(counted) or 0), row.since, row.why, is_searched)

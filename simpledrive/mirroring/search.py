@@ -14,7 +14,7 @@ from functools import partial
 from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, case, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from simpledrive.mirrors import Mirrors, want_no_more
@@ -34,6 +34,12 @@ class Found(NamedTuple):
 
     homes: list[str]
     idle: list[str]
+
+
+def has_searched(session: Session, mirrors: Mirrors) -> bool:
+    """Whether a search came to its end since the configuration changed: before, mirrors may lack more."""
+    latest = session.get(MirrorSearch, NUMBER)
+    return latest is not None and latest.mirrors == mirrors.said() and latest.ended_at is not None
 
 
 class Search:
@@ -60,13 +66,22 @@ class Search:
         said = self._mirrors.said()
         if latest is None or latest.mirrors != said:
             return bool(said or (latest and latest.mirrors))
-        return bool(said) and latest.ended_at is not None and latest.ended_at < now() - AGAIN
+        if not said or latest.behind is not None or latest.ended_at is None:
+            return False
+        return latest.ended_at < now() - AGAIN
 
     def _begin(self, session: Session) -> None:
-        started = {"mirrors": self._mirrors.said(), "behind": "", "ended_at": None}
-        statement = insert(session, MirrorSearch).values(number=NUMBER, **started)
-        anew = or_(MirrorSearch.mirrors != started["mirrors"], MirrorSearch.behind.is_(None))
-        session.execute(statement.on_conflict_do_update(index_elements=["number"], set_=started, where=anew))
+        said = self._mirrors.said()
+        started = {"mirrors": said, "behind": ""}
+        statement = insert(session, MirrorSearch).values(number=NUMBER, ended_at=None, **started)
+        changed = MirrorSearch.mirrors != said
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["number"],
+                set_=started | {"ended_at": case((changed, null()), else_=MirrorSearch.ended_at)},
+                where=or_(changed, MirrorSearch.behind.is_(None)),
+            )
+        )
 
     def _look(self, session: Session, *, behind: str) -> tuple[list[str], list[str]]:
         """The next digests, and those of them about which there is something to do."""

@@ -32,8 +32,8 @@ class WantedCopy(Leased, Base):
 class MirrorSearch(Base):
     """The latest search for copies that mirrors lack or need no longer, one row from the first one on.
 
-    `mirrors` is the configuration that it was for. `behind` is the digest up to which it has come; None when
-    it is over, which was `ended_at`.
+    `mirrors` is the configuration that it is for. `behind` is the digest up to which it has come; None when
+    it is over. `ended_at` is when the last one for this configuration was over; None if none has been.
     """
 
     __tablename__ = "mirror_search"

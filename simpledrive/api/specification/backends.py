@@ -66,6 +66,7 @@ SCHEMAS: dict[str, Json] = {
             "waiting",
             "waiting_since",
             "waiting_detail",
+            "mirror_searched",
             "bad_replicas",
             "verified_since",
         ],
@@ -91,6 +92,10 @@ SCHEMAS: dict[str, Json] = {
             "waiting_detail": {
                 "type": "string",
                 "description": "Why the oldest could not be made the last time; empty if nobody has tried.",
+            },
+            "mirror_searched": {
+                "type": "boolean",
+                "description": "Whether all was looked through for it; before that it may lack more.",
             },
             "bad_replicas": {
                 "type": "integer",
