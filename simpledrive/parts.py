@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -82,7 +82,7 @@ class Parts:
     lags: Lags
     verifier: Verifier
     soundness: Soundness
-    scrubber: Scrubber
+    scrubbers: Sequence[Scrubber]
     fsck: Fsck
     backups: Backups
     restores: Restores
@@ -158,14 +158,10 @@ def build(settings: Settings, engine: Engine) -> Parts:
         storages,
         ANONYMOUS[settings.anonymous_access],
     )
-    scrubber = Scrubber(
-        database,
-        counters,
-        verifier,
-        _scrubbed(settings, storages),
-        timedelta(days=settings.scrub_days),
-        limit,
-    )
+    scrubbers = [
+        Scrubber(database, counters, verifier, name, timedelta(days=settings.scrub_days), limit)
+        for name in _scrubbed(settings, storages)
+    ]
     return Parts(
         settings=settings,
         database=database,
@@ -189,7 +185,7 @@ def build(settings: Settings, engine: Engine) -> Parts:
         lags=Lags(database, mirrors),
         verifier=verifier,
         soundness=Soundness(database),
-        scrubber=scrubber,
+        scrubbers=scrubbers,
         fsck=Fsck(database, backends, mirrors, repairs, orphans),
         backups=Backups(database, backends, reading),
         restores=Restores(database, backends, replicas, staging),
@@ -203,14 +199,16 @@ def build(settings: Settings, engine: Engine) -> Parts:
                 Job("rolling back", migration_jobs.roll_back),
                 Job("finalizing", migration_jobs.finalize),
                 Job("mirroring", catching_up.work),
-                Job("scrubbing", scrubber.work),
+                *(Job(f"scrubbing {scrubber.backend}", scrubber.work) for scrubber in scrubbers),
             ]
         ),
     )
 
 
 def _scrubbed(settings: Settings, storages: Mapping[str, Storage]) -> list[str]:
-    """The backends that SCRUB_BACKENDS means."""
+    """The backends that SCRUB_BACKENDS means; none without SCRUB_DAYS."""
+    if not settings.scrub_days:
+        return []
     if settings.scrubbed == ["*"]:
         return list(storages)
     return settings.scrubbed or [name for name, storage in storages.items() if storage.is_near]

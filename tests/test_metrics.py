@@ -42,6 +42,7 @@ COUNTED_THINGS = {
     "simpledrive_backend_reachable",
     "simpledrive_reads_from_another_backend",
     "simpledrive_mirror_waiting_copies",
+    "simpledrive_mirror_searched",
     "simpledrive_backend_bad_replicas",
     "simpledrive_backend_verified_replicas",
     "simpledrive_backend_replicas_found_bad",

@@ -34,8 +34,8 @@ def days(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return later
 
 
-def scrubber(parts: Parts, period: timedelta = 10 * DAY, *backends: str) -> Scrubber:
-    return Scrubber(parts.database, parts.counters, parts.verifier, backends or ("local",), period)
+def scrubber(parts: Parts) -> Scrubber:
+    return Scrubber(parts.database, parts.counters, parts.verifier, "local", 10 * DAY)
 
 
 def verified(parts: Parts) -> int:
@@ -169,17 +169,19 @@ def test_it_stops_when_it_is_told_to_and_the_turn_is_anothers(parts: Parts) -> N
 
 
 def test_a_worker_that_was_away_for_long_does_not_hurry_afterwards(
-    parts: Parts, days: Callable[[float], None]
+    parts: Parts, days: Callable[[float], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     for seed in range(10):
         keep(parts, f"{seed}", content(1000, seed))
     scrub = scrubber(parts)
     scrub.work(NEVER)
+    assert "behind" not in caplog.text
     days(100)
     while scrub.work(NEVER):
         pass
     scrub.work(NEVER)
     assert verified(parts) == 2
+    assert caplog.text.count("hours behind, which are not made up for: not all is read in 10 days") == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,6 @@ def test_a_worker_that_was_away_for_long_does_not_hurry_afterwards(
 )
 def test_settings_say_what_is_scrubbed(
     make_app: Callable[..., Flask],
-    monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, object],
     expected: list[str],
 ) -> None:
@@ -205,7 +206,6 @@ def test_settings_say_what_is_scrubbed(
     archive = {"kind": "ftp", "host": "127.0.0.1", "port": "1", "username": "u", "password": "p"}
     app = make_app(backends={"bucket": bucket, "archive": archive}, **settings)
     parts: Parts = app.extensions["simpledrive"]
-    turns: list[str] = []
-    monkeypatch.setattr(Scrubber, "_turn", lambda _self, backend, _stop: bool(turns.append(backend)))
-    parts.scrubber.work(NEVER)
-    assert sorted(turns) == expected
+    assert sorted(scrubber.backend for scrubber in parts.scrubbers) == expected
+    jobs = {job.name for job in parts.worker._jobs}
+    assert jobs >= {f"scrubbing {name}" for name in expected}, "a slow one holds up no other"

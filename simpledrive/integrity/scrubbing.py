@@ -1,10 +1,9 @@
-"""Scrubbing: everything read once in so many days, at a steady pace, by one process at a time."""
+"""Scrubbing: all at a backend read once in so many days, at a steady pace, by one process at a time."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,44 +39,37 @@ PASSED_OVER = 1000
 
 
 class Scrubber:
-    """Reads all replicas at these backends again and again, and repairs bad ones.
+    """The job of a worker that reads all replicas at a backend again and again, and repairs bad ones.
 
     What was read longest ago comes first. Each turn takes the time that is its share of `period`, in which
-    everything is read once; for none, it does nothing. Any number of processes may do this work: they share
-    it. Bytes pass through the flow `within`.
+    everything is read once. Any number of processes may do this work: they share it. Bytes pass through the
+    flow `within`.
     """
-
-    name = "scrub"
 
     def __init__(
         self,
         database: Database,
         counters: Counters,
         verifier: Verifier,
-        backends: Sequence[str],
+        backend: str,
         period: timedelta,
         within: Flow | None = None,
     ) -> None:
         self._database, self._counters, self._verifier = database, counters, verifier
-        self._backends, self._seconds = backends, period.total_seconds()
+        self.backend, self._seconds = backend, period.total_seconds()
         self._within = within
         self._unread: set[str] = set()
+        self._silent_until = now()
 
     def work(self, stop: threading.Event) -> bool:
-        """Reads what is to be read at this moment; whether there may be more at once.
+        """One portion, if it is time for it and nobody else is at it; whether it is time for the next.
 
         Ends soon after `stop` is set.
         """
-        more = False
-        for backend in self._backends if self._seconds else ():
-            more |= not stop.is_set() and self._turn(backend, stop)
-        return more
-
-    def _turn(self, backend: str, stop: threading.Event) -> bool:
-        """One portion, if it is time for it and nobody else is at it; whether it is time for the next."""
+        backend = self.backend
         if not self._database.read(partial(_is_time, backend)):
             return False
-        portion, share = self._portion(backend)
+        portion, share = self._portion()
         size = sum(replica.size for replica in portion)
         rate = max(GENTLE, 2 * int(size / share.total_seconds())) if portion else GENTLE
         claimed = now() + CLAIM + timedelta(seconds=2 * size / rate)
@@ -86,8 +78,10 @@ class Scrubber:
             return False
         following = now() + AGAIN
         try:
-            if portion and self._read(backend, portion, Flow(rate, stop, self._within)):
+            if portion and self._read(portion, Flow(rate, stop, self._within)):
                 following = max(planned, now() - LATE) + share
+                if planned < now() - LATE:
+                    self._tell_late(now() - planned)
         except Stopped as error:
             if stop.is_set():
                 following = planned
@@ -99,14 +93,24 @@ class Scrubber:
             self._database.write(partial(_plan, backend, following))
         return following <= now() and not stop.is_set()
 
-    def _portion(self, backend: str) -> tuple[list[Replica], timedelta]:
+    def _tell_late(self, late: timedelta) -> None:
+        """From time to time: who cannot keep up is late at every turn."""
+        if now() < self._silent_until:
+            return
+        self._silent_until = now() + AGAIN
+        told = (self.backend, late.total_seconds() / 3600, self._seconds / 86400)
+        log.warning(
+            "scrub: %s is %.1f hours behind, which are not made up for: not all is read in %g days", *told
+        )
+
+    def _portion(self) -> tuple[list[Replica], timedelta]:
         """What to read next, and its share of the time in which everything is read."""
         held = {usage.backend: usage.counts or NONE for usage in self._counters.usage(SERVER)}
-        counts = held.get(backend, NONE)
+        counts = held.get(self.backend, NONE)
         whole = counts.bytes + counts.replicas * OPENING
         portion: list[Replica] = []
         weight, share = 0, timedelta()
-        for replica in oldest(self._database, backend, now()):
+        for replica in oldest(self._database, self.backend, now()):
             if replica.storage_key in self._unread:
                 continue
             portion.append(replica)
@@ -116,13 +120,13 @@ class Scrubber:
                 break
         return portion, share
 
-    def _read(self, backend: str, portion: list[Replica], flow: Flow) -> bool:
+    def _read(self, portion: list[Replica], flow: Flow) -> bool:
         """Whether any of them could be read."""
         unread = 0
-        with closing(self._verifier.run(backend, portion, flow, repair=True)) as verdicts:
+        with closing(self._verifier.run(self.backend, portion, flow, repair=True)) as verdicts:
             for verdict in verdicts:
                 if verdict.state not in ("right", "gone"):
-                    told = (verdict.replica.storage_key, backend, verdict.state, verdict.why)
+                    told = (verdict.replica.storage_key, self.backend, verdict.state, verdict.why)
                     log.error("scrub: %s on %s: %s: %s", *told)
                 if verdict.state == "unread":
                     self._pass_over(verdict.replica)

@@ -43,8 +43,6 @@ class CatchingUp:
     Bytes pass through the flow `within`.
     """
 
-    name = "mirrors"
-
     def __init__(
         self,
         database: Database,
