@@ -271,6 +271,20 @@ def test_runs_follow_one_another_also_when_the_clock_was_set_back(parts: Parts, 
     assert back_up(parts, folder).name == "20990101T000001Z"
 
 
+def test_a_run_that_was_not_copied_to_its_end_gets_no_name(parts: Parts, folder: Path) -> None:
+    for seed in range(3):
+        keep(parts, f"{seed}", content(10, seed))
+    with parts.backups.begin(SERVER, folder, Selection()) as writing:
+        with pytest.raises(BackupError, match="Not everything was copied"):
+            writing.publish(lambda record: None)
+        copied = writing.copied(1, Flow())
+        next(copied)
+        copied.close()
+        with pytest.raises(BackupError, match="Not everything was copied"):
+            writing.publish(lambda record: None)
+    assert run_names(folder) == []
+
+
 def test_another_run_under_way_is_not_disturbed(parts: Parts, folder: Path) -> None:
     with (
         parts.backups.begin(SERVER, folder, Selection()),

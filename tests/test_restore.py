@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, select
 
+from simpledrive import threads
 from simpledrive.backup import BackupError, Folder, restoring
 from simpledrive.backup.providing import Provider
 from simpledrive.errors import StagingFull, StorageFull, StorageRefused, StorageUnavailable
@@ -265,6 +266,7 @@ def test_a_backend_that_fails_again_and_again_stops_it(
     make_drive: MakeDrive, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(restoring, "HOPELESS", 3)
+    monkeypatch.setattr(threads, "AHEAD", 2)
     monkeypatch.setattr("simpledrive.backup.providing.PAUSES", (0, 0))
     old, new = make_drive("old"), make_drive("new")
     for seed in range(30):

@@ -15,8 +15,9 @@ from flask import Flask
 from flask.testing import FlaskCliRunner
 from sqlalchemy import insert, update
 
+from simpledrive import threads
 from simpledrive.errors import StorageRefused, StorageUnavailable
-from simpledrive.integrity import checking, comparing, threads, verifying
+from simpledrive.integrity import checking, comparing, verifying
 from simpledrive.integrity.due import amount, drawn, due, oldest
 from simpledrive.integrity.findings import Looked
 from simpledrive.models import Replica, now

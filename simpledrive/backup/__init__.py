@@ -20,7 +20,6 @@ restoring  a run into an empty drive, gone on with after an interruption
 providing  its bytes at a backend: found, adopted or put
 recording  the transaction of it
 verifying  whether the objects of a run are whole, without any drive
-window     work on many things in a few threads
 """
 
 from simpledrive.backup.folder import Folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -21,7 +21,6 @@ from simpledrive.backup.folder import Folder
 from simpledrive.backup.providing import Found, Provider
 from simpledrive.backup.recording import Place, Restoration
 from simpledrive.backup.runs import BackupError, Content, End, Record, Run
-from simpledrive.backup.window import Window
 from simpledrive.errors import (
     Busy,
     DriveError,
@@ -36,6 +35,7 @@ from simpledrive.replicas import Provided, ReplicaGone, Replicas
 from simpledrive.rights import Caller
 from simpledrive.sql import ATTEMPTS, Database
 from simpledrive.streams.staging import Staging
+from simpledrive.threads import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,6 @@ T = TypeVar("T")
 RECORDS = 300
 BYTES = 1 << 30
 """What one transaction brings back, at most: so much is done again after an interruption."""
-
-Tries = Window[tuple[Place, Found | DriveError]]
-"""Contents that are being provided, each with what came of it."""
 
 TAKEN = "its id was taken meanwhile"
 LOST = "it was there, and is not any more"
@@ -137,11 +134,10 @@ class Restoring:
         """
         failed = 0
         try:
-            with Tries(workers) as window:
-                for portion in self._portions():
-                    for outcome in self._bring(portion, window):
-                        failed += bool(outcome.why)
-                        yield outcome
+            for portion in self._portions():
+                for outcome in self._bring(portion, workers):
+                    failed += bool(outcome.why)
+                    yield outcome
         finally:
             for provided in self._loose.values():
                 self.replicas.forget(provided)
@@ -170,7 +166,7 @@ class Restoring:
         if portion:
             yield portion
 
-    def _bring(self, portion: Sequence[Record], window: Tries) -> Iterator[Restored]:
+    def _bring(self, portion: Sequence[Record], workers: int) -> Iterator[Restored]:
         before = self.database.read(partial(recording.there, records=portion))
         erased = self._read(recording.erased, portion)
         there = [record for record in portion if record.record in before]
@@ -185,56 +181,53 @@ class Restoring:
             else:
                 yield Restored([record], why)
         for _ in range(ATTEMPTS if new else 0):
-            ready = self._provide(new, window)
+            ready = self._provide(new, workers)
             try:
                 yield from self._recorded(new, ready)
             except ReplicaGone:
                 continue
             except Invalid as error:
-                yield from self._one_by_one(new, str(error), window)
+                yield from self._one_by_one(new, str(error), workers)
             return
         if new:
             raise Busy("These bytes are being stored and deleted too often at this moment.")
 
-    def _one_by_one(self, records: Sequence[Record], why: str, window: Tries) -> Iterator[Restored]:
+    def _one_by_one(self, records: Sequence[Record], why: str, workers: int) -> Iterator[Restored]:
         """One of these is not acceptable to this drive's database: it alone is to stay out."""
         if len(records) == 1:
             yield Restored(records, why)
             return
         for record in records:
-            yield from self._bring([record], window)
+            yield from self._bring([record], workers)
 
-    def _provide(self, records: Iterable[Record], window: Tries) -> _Ready:
+    def _provide(self, records: Iterable[Record], workers: int) -> _Ready:
         wanted = {self._place(record): record for record in records}
         ready = _Ready()
-        for place, found in self._tried(wanted, window):
-            if isinstance(found, Found):
-                ready.found[place] = found
-                self._failures = 0
-            else:
-                self._judge(found)
-                ready.failed[place] = str(found)
+        with closing(side_by_side(self._try, wanted.items(), workers)) as batches:
+            for done in batches:
+                for (place, _), tried in done:
+                    found = tried.result()
+                    if isinstance(found, Found):
+                        ready.found[place] = found
+                        self._failures = 0
+                    else:
+                        self._judge(found)
+                        ready.failed[place] = str(found)
         return ready
 
-    def _tried(
-        self, wanted: Mapping[Place, Record], window: Tries
-    ) -> Iterator[tuple[Place, Found | DriveError]]:
-        for place, record in wanted.items():
-            yield from window.submit(self._try, place, record)
-        yield from window.rest()
-
-    def _try(self, place: Place, record: Record) -> tuple[Place, Found | DriveError]:
+    def _try(self, wanted: tuple[Place, Record]) -> Found | DriveError:
         """In a thread. What nobody has recorded yet is noted, to be removed if nobody ever does."""
+        place, record = wanted
         key = record.storage_key if record.storage_backend in self.adopted else None
         try:
             found = self.provider.provide(Content(record.sha256, record.size), place[1], key)
         except DriveError as error:
-            return place, error
+            return error
         except Exception:
             log.exception("a fault while restoring %s", record.sha256)
-            return place, BackupError("a fault of the drive, which its log tells")
+            return BackupError("a fault of the drive, which its log tells")
         self._loose[found.provided.key] = found.provided
-        return place, found
+        return found
 
     def _judge(self, error: DriveError) -> None:
         """Returns if only this content failed; raises if nothing else would go better."""

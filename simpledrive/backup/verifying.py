@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from simpledrive.backup.folder import Folder
 from simpledrive.backup.runs import BackupError, Content, Run
-from simpledrive.backup.window import Window
 from simpledrive.errors import IntegrityFault
 from simpledrive.streams.ahead import drain
 from simpledrive.streams.source import Source
+from simpledrive.threads import side_by_side
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class Verified:
 
 def verify(folder: Folder, run: Run, workers: int) -> Generator[Verified, None, None]:
     """Reads every object that the run needs, in so many threads, and tells of each."""
-    with Window[Verified](workers) as window:
-        for content in run.contents():
-            yield from window.submit(_verified, folder, content)
-        yield from window.rest()
+    with closing(side_by_side(partial(_verified, folder), run.contents(), workers)) as batches:
+        for done in batches:
+            for _, verified in done:
+                yield verified.result()
 
 
 def _verified(folder: Folder, content: Content) -> Verified:

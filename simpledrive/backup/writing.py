@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -18,7 +19,6 @@ from simpledrive.backup import pruning, sums
 from simpledrive.backup.folder import Folder
 from simpledrive.backup.runs import BackupError, Content, End, Header, Record, Run, Writer
 from simpledrive.backup.snapshot import write_snapshot
-from simpledrive.backup.window import Window
 from simpledrive.errors import BlobNotFound, DriveError, IntegrityFault, StorageError, StorageUnavailable
 from simpledrive.models import now
 from simpledrive.moving.flow import Flow
@@ -28,6 +28,7 @@ from simpledrive.reading import Reading
 from simpledrive.rights import Caller
 from simpledrive.sql import Database
 from simpledrive.streams.source import Closing, Source
+from simpledrive.threads import side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Writing:
     def __init__(self, reading: Reading, folder: Folder, snapshot: Run, selected: End) -> None:
         self._reading, self._folder, self._snapshot, self.selected = reading, folder, snapshot, selected
         self._missing: dict[str, Kept] = {}
+        self._is_copied = False
         self._failures: Counter[str] = Counter()
 
     def copied(self, workers: int, flow: Flow) -> Generator[Kept, None, None]:
@@ -90,22 +92,24 @@ class Writing:
 
         One that cannot be read never stops the rest. Raises BackupError when the folder cannot take any more.
         """
-        with Window[Kept](workers) as window:
-            try:
-                for content, home in self._contents():
-                    if self._folder.holds(content):
-                        yield Kept(content, "there")
-                    else:
-                        yield from self._noted(window.submit(self._copy, content, home, flow))
-                yield from self._noted(window.rest())
-            finally:
-                flow.stop()
+        work = partial(self._copy, flow=flow)
+        with closing(side_by_side(work, self._contents(), workers, flow.stop)) as batches:
+            for done in batches:
+                for _, copied in done:
+                    kept = copied.result()
+                    if kept.state in ("gone", "unread"):
+                        self._missing[kept.content.sha256] = kept
+                    yield kept
+        self._is_copied = True
 
     def publish(self, unread: Callable[[Record], object], keep: int | None = None) -> Written:
         """Gives the run its name, and tells of each record whose bytes are not in it.
 
-        Only the latest `keep` runs of the same selection stay then. Raises BackupError: then there is no run.
+        Only the latest `keep` runs of the same selection stay then. Raises BackupError, also if `copied` did
+        not come to its end: then there is no run.
         """
+        if not self._is_copied:
+            raise BackupError("Not everything was copied: there is no run yet.")
         folder, header = self._folder, self._snapshot.header()
         folder.settle()
         path = folder.new_run(header.created_at)
@@ -141,14 +145,11 @@ class Writing:
             elif kept.state == "unread":
                 yield record.model_copy(update={"unread": kept.why})
 
-    def _noted(self, ended: Iterator[Kept]) -> Iterator[Kept]:
-        for kept in ended:
-            if kept.state in ("gone", "unread"):
-                self._missing[kept.content.sha256] = kept
-            yield kept
-
-    def _copy(self, content: Content, home: str, flow: Flow) -> Kept:
+    def _copy(self, wanted: tuple[Content, str], *, flow: Flow) -> Kept:
         """In a thread. Who fails at one home again and again is not asked for what else lies there."""
+        content, home = wanted
+        if self._folder.holds(content):
+            return Kept(content, "there")
         if self._failures[home] >= HOPELESS:
             return Kept(content, "unread", f"{home}: {HOPELESS} contents failed there one after the other")
         try:

@@ -18,13 +18,13 @@ from simpledrive.integrity.checking import NOT_THERE, Checker, State
 from simpledrive.integrity.findings import Finding, Kind, Looked
 from simpledrive.integrity.pages import paged
 from simpledrive.integrity.repairing import Repairs
-from simpledrive.integrity.threads import side_by_side
 from simpledrive.integrity.verifying import HOPELESS
 from simpledrive.models import Replica
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.orphans import Orphans, TooManyOrphans
 from simpledrive.sql import Database
 from simpledrive.storage.base import Storage
+from simpledrive.threads import side_by_side
 
 THREADS = 8
 

@@ -13,10 +13,10 @@ from simpledrive.backends import Backends
 from simpledrive.integrity.checking import Checker, Verdict
 from simpledrive.integrity.recording import note_right
 from simpledrive.integrity.repairing import Repairs
-from simpledrive.integrity.threads import side_by_side
 from simpledrive.models import Replica
 from simpledrive.moving.flow import Flow, Stopped
 from simpledrive.sql import Database
+from simpledrive.threads import side_by_side
 
 log = logging.getLogger(__name__)
 

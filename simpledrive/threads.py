@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def side_by_side(
-    work: Callable[[T], R], things: Iterable[T], threads: int, ended: Callable[[], object]
+    work: Callable[[T], R], things: Iterable[T], threads: int, ended: Callable[[], object] = lambda: None
 ) -> Generator[list[tuple[T, Future[R]]], None, None]:
     """Has `work` done on each thing in so many threads; yields what is done, in the order in which it ends.
 
