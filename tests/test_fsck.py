@@ -142,6 +142,10 @@ def test_what_a_mirror_needs_and_what_a_sweep_will_look_at_is_not_unneeded(any_m
         pass
     assert len(replicas(any_mirrored)) == 2
     assert fsck(any_mirrored) == []
+    move(any_mirrored)
+    assert fsck(any_mirrored) == [], "kept for the migration's grace, with all that mirrors it"
+    impatient(any_mirrored).sweep()
+    assert fsck(any_mirrored) == []
 
 
 def test_what_a_mirror_lacks_and_nobody_is_about_to_copy_is_wanted(any_mirrored: Parts) -> None:

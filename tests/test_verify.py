@@ -293,12 +293,12 @@ def test_ctrl_c_says_how_it_goes_on(
     monkeypatch.setattr(verifying.Verifier, "run", interrupted)
     monkeypatch.setattr(comparing.Comparison, "findings", interrupted)
     for command, left in (
-        ("verify", "the same command begins"),
-        ("fsck", "nothing is half"),
+        ("verify", "The same command begins"),
+        ("fsck", "Nothing is half"),
     ):
         result = cli.invoke(args=["drive", command])
         assert result.exit_code == 130
-        assert f"Interrupted: {left}" in result.stderr
+        assert f"Interrupted. {left}" in result.stderr
 
 
 def test_a_backend_that_does_not_exist_is_2(cli: FlaskCliRunner) -> None:

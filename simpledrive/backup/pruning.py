@@ -9,8 +9,6 @@ from typing import Any
 from simpledrive.backup import sums
 from simpledrive.backup.folder import Folder
 
-BATCH = 500
-
 
 @dataclass
 class Pruned:

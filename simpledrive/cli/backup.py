@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,15 @@ from flask.cli import with_appcontext
 from simpledrive.backup import Folder, Record, Run, Writing, Written
 from simpledrive.backup.verifying import verify
 from simpledrive.cli.counting import counting
-from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED
+from simpledrive.cli.running import JSON, SOME_FAILED, WORKERS, ending
 from simpledrive.cli.selection import selecting, selection
 from simpledrive.cli.values import COUNT, Rate
-from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.logs import printable
 from simpledrive.moving.flow import Flow
 from simpledrive.rights import SERVER
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
-WORKERS = click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 
 
 @click.command("backup")
@@ -48,7 +45,7 @@ def backup(
     Exit code 0: all is in DIR; 1: some bytes could not be read; 2: could not run; 130: interrupted.
     """
     with (
-        _said("The same command copies what is left."),
+        ending("The same command copies what is left."),
         parts().backups.begin(SERVER, folder, selection(**selected)) as writing,
     ):
         copied = _copied(writing, workers, bandwidth, as_json)
@@ -90,7 +87,7 @@ def restore(
 
     Exit code 0: all is there; 1: some is not; 2: could not run; 130: interrupted.
     """
-    with _said("What is there is there; the same command goes on."):
+    with ending("What is there is there; the same command goes on."):
         opened = Folder(folder)
         run = opened.run(when)
         failed = (
@@ -219,16 +216,3 @@ def _described(record: Record) -> dict[str, object]:
 
 def _named(record: Record) -> str:
     return printable(f"{record.id} (version {record.version}, {record.state})")
-
-
-@contextmanager
-def _said(interrupted: str) -> Iterator[None]:
-    """Errors as sentences on the terminal."""
-    try:
-        yield
-    except DriveError as error:
-        click.echo(f"Could not run: {error}", err=True)
-        raise SystemExit(COULD_NOT_RUN) from error
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted. {interrupted}", err=True)
-        raise SystemExit(INTERRUPTED) from None

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from datetime import timedelta
 
 import click
 from flask.cli import with_appcontext
 
+from simpledrive.cli.running import COULD_NOT_RUN, JSON, WORKERS, ending
 from simpledrive.cli.values import COUNT, Age, Rate
 from simpledrive.cli.verdicts import Read, told
 from simpledrive.errors import DriveError
@@ -23,17 +24,17 @@ from simpledrive.models import now
 from simpledrive.moving.flow import Flow
 from simpledrive.rights import SERVER
 
-FOUND, FAILED, INTERRUPTED = 1, 2, 130
+FOUND, FAILED = 1, COULD_NOT_RUN
 
 
 @click.command("verify")
 @click.argument("backend", required=False)
 @click.option("--older-than", type=Age(), help="Only what was not verified for so long: 30d, 12h.")
 @click.option("--sample", type=COUNT, help="Only so many of each backend, drawn at random.")
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
+@WORKERS
 @click.option("--bandwidth", type=Rate(), help="Bytes a second: 20M.")
 @click.option("--repair", is_flag=True, help="Write what is bad again, from a copy that is right.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@JSON
 @with_appcontext
 def verify(
     backend: str | None,
@@ -53,7 +54,7 @@ def verify(
     interrupted.
     """
     bad = unread = 0
-    with _said("the same command begins with what was left"):
+    with ending("The same command begins with what was left."):
         for name in _chosen(backend):
             read = Read(name)
             try:
@@ -97,7 +98,7 @@ def _verify(
 @click.command("fsck")
 @click.argument("backend", required=False)
 @click.option("--fix", is_flag=True, help="Mend what can be mended without guessing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@JSON
 @with_appcontext
 def fsck(backend: str | None, fix: bool, as_json: bool) -> None:
     """Compare records, objects and counters of BACKEND, or of all, without reading bytes.
@@ -108,7 +109,7 @@ def fsck(backend: str | None, fix: bool, as_json: bool) -> None:
     130: interrupted.
     """
     looked, found, left = Looked(), Counter[str](), Counter[str]()
-    with _said("nothing is half fixed"):
+    with ending("Nothing is half fixed."):
         for finding in _findings(backend, looked, fix):
             click.echo(json.dumps(asdict(finding)) if as_json else _line(finding))
             found[finding.kind] += 1
@@ -150,19 +151,6 @@ def _summary(looked: Looked, found: Counter[str], left: int) -> str:
         return f"Clean: {checked}."
     kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(found.items()))
     return f"Found: {kinds}; {left} left to mend. {checked}."
-
-
-@contextmanager
-def _said(afterwards: str) -> Iterator[None]:
-    """Errors as sentences on the terminal, and what holds after an interruption."""
-    try:
-        yield
-    except DriveError as error:
-        click.echo(f"Could not run: {error}", err=True)
-        raise SystemExit(FAILED) from error
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted: {afterwards}.", err=True)
-        raise SystemExit(INTERRUPTED) from None
 
 
 def _leave(*, failed: int, found: int) -> None:

@@ -7,17 +7,17 @@ import json
 import click
 from flask.cli import with_appcontext
 
-from simpledrive.errors import DriveError
+from simpledrive.cli.running import JSON, ending
 from simpledrive.http.current import parts
 from simpledrive.logs import moment
 from simpledrive.mirroring import Lag
 from simpledrive.rights import SERVER
 
-SOME_WAIT, COULD_NOT_RUN = 1, 2
+SOME_WAIT = 1
 
 
 @click.command("mirrors")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@JSON
 @with_appcontext
 def mirrors(as_json: bool) -> None:
     """Say of each mirror what it lacks, since when, and why.
@@ -25,11 +25,8 @@ def mirrors(as_json: bool) -> None:
     Exit code 0: no mirror lacks anything; 1: one does, or may, as no worker has looked through all yet; 2:
     could not run.
     """
-    try:
+    with ending("Nothing was changed."):
         lags = parts().lags.by_mirror(SERVER)
-    except DriveError as error:
-        click.echo(f"Could not run: {error}", err=True)
-        raise SystemExit(COULD_NOT_RUN) from error
     for mirror, lag in lags.items():
         click.echo(json.dumps(_document(mirror, lag)) if as_json else _line(mirror, lag))
     if not lags and not as_json:

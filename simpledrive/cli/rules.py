@@ -7,9 +7,9 @@ import json
 import click
 from flask.cli import with_appcontext
 
-from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, exclusively, run
+from simpledrive.cli.moving import exclusively, run
+from simpledrive.cli.running import JSON, SOME_FAILED, WORKERS, ending
 from simpledrive.cli.values import Rate
-from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.moving.elsewhere import Correction, corrections
 from simpledrive.moving.flow import Flow
@@ -19,9 +19,9 @@ from simpledrive.rights import SERVER
 
 @click.command("apply-rules")
 @click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
-@click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
+@WORKERS
 @click.option("--bandwidth", type=Rate(), help="Bytes a second, read and read back together: 20M.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@JSON
 @with_appcontext
 def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> None:
     """Move what is elsewhere than the first of the [[rules]] says that fits it, earlier versions too.
@@ -30,15 +30,9 @@ def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: boo
     be interrupted, and rolled back. Exit codes are those of `migrate-backend`.
     """
     left = 0
-    try:
+    with ending("What has moved has moved; the same command goes on."):
         for correction in corrections(parts().placement.rules, parts().backends):
             left += _apply(correction, dry_run, workers, bandwidth, as_json)
-    except DriveError as error:
-        click.echo(f"Could not run: {error}", err=True)
-        raise SystemExit(COULD_NOT_RUN) from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted. What has moved has moved; the same command goes on.", err=True)
-        raise SystemExit(INTERRUPTED) from None
     if left:
         raise SystemExit(SOME_FAILED)
 
