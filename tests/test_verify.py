@@ -21,7 +21,7 @@ from simpledrive.integrity import checking, comparing, verifying
 from simpledrive.integrity.due import amount, drawn, due, oldest
 from simpledrive.integrity.findings import Looked
 from simpledrive.models import Replica, now
-from simpledrive.moving.flow import Flow, Stopped
+from simpledrive.moving.flow import Flow
 from simpledrive.parts import Parts
 from simpledrive.storage import registry
 from simpledrive.storage.base import MARKER
@@ -187,7 +187,7 @@ def test_a_folder_that_is_unmounted_in_the_middle_marks_nothing(
                 base.rename(base.with_name("away"))
                 base.mkdir()
 
-    with pytest.raises(Stopped, match="20 copies could not be read, one after the other"):
+    with pytest.raises(StorageUnavailable, match="20 copies could not be read, one after the other"):
         unmount_after_three()
     assert set(read) == {"right", "unread"}
     assert not any(row.bad_at for row in replicas(parts))

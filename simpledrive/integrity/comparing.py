@@ -13,14 +13,14 @@ from functools import partial
 from sqlalchemy import select
 
 from simpledrive.backends import Backends
-from simpledrive.errors import ObjectMissing, StorageError
+from simpledrive.errors import ObjectMissing, StorageError, StorageUnavailable
 from simpledrive.integrity.checking import NOT_THERE, Checker, State
 from simpledrive.integrity.findings import Finding, Kind, Looked
 from simpledrive.integrity.pages import paged
 from simpledrive.integrity.repairing import Repairs
 from simpledrive.integrity.verifying import HOPELESS
 from simpledrive.models import Replica
-from simpledrive.moving.flow import Flow, Stopped
+from simpledrive.moving.flow import Flow
 from simpledrive.orphans import Orphans, TooManyOrphans
 from simpledrive.sql import Database
 from simpledrive.storage.base import Storage
@@ -38,7 +38,7 @@ class Comparison:
         self._checker = Checker(backends)
 
     def findings(self, backend: str, looked: Looked, *, fix: bool) -> Iterator[Finding]:
-        """What is not as it should be. Raises StorageError, Stopped if the backend cannot be looked at."""
+        """What is not as it should be. Raises StorageError if the backend cannot be looked at."""
         storage = self._backends.use(backend)
         self._backends.check(backend)
         yield from self._of_records(storage, looked, fix)
@@ -57,7 +57,8 @@ class Comparison:
                     if finding is not None:
                         yield finding
                     if unread >= HOPELESS:
-                        raise Stopped(f"{unread} copies could not be looked at, one after the other.")
+                        why = f"{unread} copies could not be looked at, one after the other"
+                        raise StorageUnavailable(storage.name, "size", why)
 
     def _look(self, replica: Replica, *, storage: Storage, flow: Flow, fix: bool) -> Finding | None:
         """In a thread: what is wrong with a copy, mended if asked to; None if nothing is."""

@@ -11,7 +11,6 @@ from simpledrive.integrity.comparing import Comparison
 from simpledrive.integrity.findings import Finding, Looked
 from simpledrive.integrity.repairing import Repairs
 from simpledrive.mirrors import Mirrors
-from simpledrive.moving.flow import Stopped
 from simpledrive.orphans import Orphans
 from simpledrive.sql import Database
 
@@ -42,8 +41,6 @@ class Fsck:
             yield from self._comparison.findings(backend, looked, fix=fix)
         except StorageError as error:
             yield Finding("unread", backend, "", str(error))
-        except Stopped as error:
-            yield Finding("unread", backend, "", f"{backend}: {error}")
         for check in CHECKS:
             yield from check(self._database, self._mirrors, backend, fix)
 

@@ -82,11 +82,8 @@ class Scrubber:
                 following = max(planned, now() - LATE) + share
                 if planned < now() - LATE:
                     self._tell_late(now() - planned)
-        except Stopped as error:
-            if stop.is_set():
-                following = planned
-            else:
-                log.error("scrub: %s", error)
+        except Stopped:
+            following = planned
         except StorageError as error:
             log.error("scrub: %s", error)
         finally:

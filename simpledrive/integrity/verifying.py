@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from simpledrive.backends import Backends
+from simpledrive.errors import StorageUnavailable
 from simpledrive.integrity.checking import Checker, Verdict
 from simpledrive.integrity.recording import note_right
 from simpledrive.integrity.repairing import Repairs
@@ -43,8 +44,8 @@ class Verifier:
         """Reads these replicas of a backend, and tells of each what it is, when that is recorded.
 
         With `repair` each that is bad is written again from a good one, if there is any. Raises StorageError
-        if the backend's marker is not there and this drive's, Stopped if it gives one replica after the
-        other no more.
+        if the backend's marker is not there and this drive's, or if it gives one replica after the other no
+        more; Stopped if the flow was.
         """
         self._backends.use(backend)
         self._backends.check(backend)
@@ -56,7 +57,8 @@ class Verifier:
                     unread = unread + 1 if verdict.state == "unread" else 0
                     yield verdict
                     if unread >= HOPELESS:
-                        raise Stopped(f"{unread} copies could not be read, one after the other.")
+                        why = f"{unread} copies could not be read, one after the other"
+                        raise StorageUnavailable(backend, "read", why)
 
     def _work(self, replica: Replica, *, flow: Flow, repair: bool) -> Verdict:
         """In a thread: read; marked and repaired if it is bad."""
