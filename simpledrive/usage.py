@@ -7,10 +7,11 @@ decided here alone.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, literal, select, union_all
+from sqlalchemy import ColumnElement, func, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from simpledrive.backends import Backends
@@ -106,31 +107,29 @@ def _sums(session: Session) -> dict[str, Counts]:
     return {name: Counts(*map(int, counts)) for name, *counts in session.execute(query).all()}
 
 
-def missed(session: Session) -> dict[str, Counts]:
-    """By backend, what the counters lack of what is recorded: negative for what they have too much.
+def missed(session: Session, backend: str) -> Counts | None:
+    """What the counters of a backend lack of what is recorded, negative for what they have too much.
 
-    Backends that are counted right are not in it. Looks at every record, in one statement: so it is exact
-    while others write.
+    None if they are right. Looks at every record there, in one statement: so it is exact while others write.
     """
-    none, here = literal(0), BackendUsage.storage_backend
+    none = literal(0)
+    amounts: dict[Any, Sequence[ColumnElement[int]]] = {
+        Replica: (func.count(), func.sum(Replica.size), none, none),
+        Blob: (none, none, func.count(), none),
+        WantedCopy: (none, none, none, func.count()),
+        BackendUsage: [-func.sum(getattr(BackendUsage, name)) for name in Counts._fields],
+    }
     summed = union_all(
-        select(
-            Replica.storage_backend.label("backend"),
-            func.count().label("replicas"),
-            func.sum(Replica.size).label("bytes"),
-            none.label("blobs"),
-            none.label("waiting"),
-        ).group_by(Replica.storage_backend),
-        select(Blob.storage_backend, none, none, func.count(), none).group_by(Blob.storage_backend),
-        select(WantedCopy.storage_backend, none, none, none, func.count()).group_by(
-            WantedCopy.storage_backend
-        ),
-        select(here, *(-func.sum(getattr(BackendUsage, name)) for name in Counts._fields)).group_by(here),
+        *(
+            select(*(column.label(name) for name, column in zip(Counts._fields, columns, strict=True)))
+            .select_from(table)
+            .where(table.storage_backend == backend)
+            for table, columns in amounts.items()
+        )
     ).subquery()
-    sums = [func.sum(summed.c[name]) for name in Counts._fields]
-    query = select(summed.c.backend, *sums).group_by(summed.c.backend).order_by(summed.c.backend)
-    found = {name: Counts(*map(int, counts)) for name, *counts in session.execute(query).all()}
-    return {name: counts for name, counts in found.items() if counts != NONE}
+    sums = session.execute(select(*(func.coalesce(func.sum(summed.c[name]), 0) for name in Counts._fields)))
+    found = Counts(*map(int, sums.one()))
+    return None if found == NONE else found
 
 
 def recount(session: Session, backend: str) -> Counts | None:
@@ -139,7 +138,7 @@ def recount(session: Session, backend: str) -> Counts | None:
     Others may write meanwhile, and recount: of these, one at a time.
     """
     session.execute(select(DriveRow.uuid).with_for_update()).all()
-    counts = missed(session).get(backend)
+    counts = missed(session, backend)
     if counts is not None:
         replicas, size, blobs, waiting = counts
         count(session, backend, replicas=replicas, size=size, blobs=blobs, waiting=waiting)

@@ -69,7 +69,7 @@ def unmirrored(database: Database, mirrors: Mirrors, backend: str, fix: bool) ->
 
 def miscounted(database: Database, mirrors: Mirrors, backend: str, fix: bool) -> Iterator[Finding]:
     """Counters of what lies at a backend that are wrong. Recounted, they are right."""
-    lacking = database.read(missed).get(backend)
+    lacking = database.read(partial(missed, backend=backend))
     if lacking is not None and fix:
         lacking = database.write(partial(recount, backend=backend))
     if lacking is not None:
