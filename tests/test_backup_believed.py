@@ -12,7 +12,7 @@ from simpledrive.backup import BackupError, Folder, runs
 from simpledrive.backup.verifying import verify
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
-from tests.backups import MakeDrive, back_up, bring_back, records
+from tests.backups import MakeDrive, back_up, bring_back, check_sums, records
 from tests.drives import check, digest_of, fetch, keep
 from tests.sources import content
 
@@ -142,6 +142,16 @@ def test_what_this_drive_would_not_take_stays_out_and_the_rest_comes_back(
     assert len(bring_back(new, folder)) == len(unacceptable)
     assert len(records(new)) == 2
     check(new)
+
+
+def test_what_a_run_was_is_still_known_when_others_are_given_up(parts: Parts, folder: Path) -> None:
+    """Sealed anew it is whole by itself: only SHA256SUMS tells that it is not what was written."""
+    keep(parts, "a", b"bytes")
+    back_up(parts, folder)
+    name = back_up(parts, folder).name
+    sealed(folder, first(owner="somebody else"))
+    assert back_up(parts, folder, keep=2).pruned.runs == 1
+    assert check_sums(folder) == (1, [f"runs/{name}.jsonl: FAILED"])
 
 
 def test_a_run_whose_line_does_not_end_is_not_read_into_memory(

@@ -42,8 +42,9 @@ def add(folder: Folder) -> list[str]:
 
 
 def rewrite(folder: Folder, runs: Sequence[Run]) -> None:
-    """Names these runs and what they need. Raises BackupError if one of them is not whole."""
-    _write(folder, {}, runs, ())
+    """Names these runs and what they need, no others. Raises BackupError if one of them is not whole."""
+    stay = {run.name for run in runs}
+    _write(folder, {run: digest for digest, run in _runs(folder) if run in stay}, runs, ())
 
 
 def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
@@ -59,7 +60,7 @@ def _sound(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def _write(folder: Folder, named: Mapping[str, str], runs: Sequence[Run], objects: Iterable[str]) -> None:
     with folder.part() as (part, file):
-        digests = {run.name: _digest(folder, run) for run in runs}
+        digests = {run.name: _digest(folder, run) for run in runs if run.name not in named}
         with folder.errors():
             for name, digest in sorted({**named, **digests}.items()):
                 file.write(f"{digest}  runs/{name}.jsonl\n".encode())
