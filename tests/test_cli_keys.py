@@ -71,7 +71,7 @@ def test_a_key_may_end_in_some_days(cli: FlaskCliRunner, any_parts: Parts) -> No
     [
         (("--max-bytes", "much"), "'much' is not a number of bytes"),
         (("--quota", "-1"), "'-1' is not a number of bytes"),
-        (("--quota", "99999 EiB"), "'99999 EiB' is not between 0 and 9223372036854775807 bytes."),
+        (("--quota", "99999 EiB"), "'99999 EiB' is not between 0 bytes and 8 EiB."),
         (("--expires", "soon"), "'soon' is neither a date"),
         (("--expires", "9999-12-31T23:59-10:00"), "expires_at: This is further away"),
         (("--expires", "2020-01-01"), "expires_at: This is in the past."),

@@ -17,7 +17,7 @@ from simpledrive.backup.verifying import verify
 from simpledrive.cli.counting import counting
 from simpledrive.cli.running import JSON, SOME_FAILED, WORKERS, ending
 from simpledrive.cli.selection import selecting, selection
-from simpledrive.cli.values import COUNT, Rate
+from simpledrive.cli.values import COUNT, Size
 from simpledrive.http.current import parts
 from simpledrive.logs import printable
 from simpledrive.moving.flow import Flow
@@ -31,7 +31,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @selecting
 @click.option("--keep", type=COUNT, help="Give up all runs of the same selection but so many.")
 @WORKERS
-@click.option("--bandwidth", type=Rate(), help="Bytes a second, read from the backends: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second, read from the backends: 20M.")
 @JSON
 @with_appcontext
 def backup(

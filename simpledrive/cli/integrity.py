@@ -13,7 +13,7 @@ import click
 from flask.cli import with_appcontext
 
 from simpledrive.cli.running import COULD_NOT_RUN, JSON, WORKERS, ending
-from simpledrive.cli.values import COUNT, Age, Rate
+from simpledrive.cli.values import COUNT, Age, Size
 from simpledrive.cli.verdicts import Read, told
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
@@ -32,7 +32,7 @@ FOUND, FAILED = 1, COULD_NOT_RUN
 @click.option("--older-than", type=Age(), help="Only what was not verified for so long: 30d, 12h.")
 @click.option("--sample", type=COUNT, help="Only so many of each backend, drawn at random.")
 @WORKERS
-@click.option("--bandwidth", type=Rate(), help="Bytes a second: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second: 20M.")
 @click.option("--repair", is_flag=True, help="Write what is bad again, from a copy that is right.")
 @JSON
 @with_appcontext

@@ -15,7 +15,7 @@ from flask.cli import with_appcontext
 from simpledrive.cli.progress import told
 from simpledrive.cli.receipts import Receipt
 from simpledrive.cli.selection import selecting, selection
-from simpledrive.cli.values import Age, Rate
+from simpledrive.cli.values import Age, Size
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.http.migrations import plan_document
@@ -35,7 +35,7 @@ SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 @click.option("--dry-run", is_flag=True, help="Say what would move and the hash of that, and move nothing.")
 @click.option("--plan", metavar="HASH", help="Refuse if something else would move than a dry run has said.")
 @click.option("--workers", type=click.IntRange(1, 64), default=4, show_default=True, help="Threads.")
-@click.option("--bandwidth", type=Rate(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second, read and read back together: 20M.")
 @click.option("--grace", type=Age(), help="How long SOURCE keeps what has moved; 7d unless you say.")
 @click.option("--receipt", type=click.Path(dir_okay=False, path_type=Path), help="Write what moved here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")

@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from simpledrive.cli.moving import exclusively, run
 from simpledrive.cli.running import JSON, SOME_FAILED, WORKERS, ending
-from simpledrive.cli.values import Rate
+from simpledrive.cli.values import Size
 from simpledrive.http.current import parts
 from simpledrive.moving.elsewhere import Correction, corrections
 from simpledrive.moving.flow import Flow
@@ -20,7 +20,7 @@ from simpledrive.rights import SERVER
 @click.command("apply-rules")
 @click.option("--dry-run", is_flag=True, help="Say what would move, and move nothing.")
 @WORKERS
-@click.option("--bandwidth", type=Rate(), help="Bytes a second, read and read back together: 20M.")
+@click.option("--bandwidth", type=Size(1), help="Bytes a second, read and read back together: 20M.")
 @JSON
 @with_appcontext
 def apply_rules(dry_run: bool, workers: int, bandwidth: int | None, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""What options of several commands may be: sizes, rates, counts, ages, ends, media types.
+"""What options of several commands may be: sizes, counts, ages, ends, media types.
 
 Bounded here, so that no command gets an amount that the database, the calendar or a division does not take.
 """
@@ -21,26 +21,21 @@ COUNT = click.IntRange(1, MOST)
 
 
 class Size(click.ParamType[int]):
-    """Bytes, with a unit as the settings have them: 20M, 10GiB."""
+    """Bytes, with a unit as the settings have them: 20M, 10GiB. At least `least` of them."""
 
     name = "size"
-    least = 0
+
+    def __init__(self, least: int = 0) -> None:
+        self._least = least
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             size = int(TypeAdapter(ByteSize).validate_python(value))
         except (ValidationError, OverflowError):
             self.fail(f"{value!r} is not a number of bytes such as 20M or 10GiB.", param, ctx)
-        if not self.least <= size <= MOST:
-            self.fail(f"{value!r} is not between {self.least} and {MOST} bytes.", param, ctx)
+        if not self._least <= size <= MOST:
+            self.fail(f"{value!r} is not between {self._least} bytes and 8 EiB.", param, ctx)
         return size
-
-
-class Rate(Size):
-    """Bytes a second: at none nothing would ever come to its end."""
-
-    name = "rate"
-    least = 1
 
 
 class End(click.ParamType[datetime]):
