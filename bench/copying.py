@@ -1,8 +1,8 @@
 """Copying files into one of the drive's storages and back, in a process of its own, as rclone's is.
 
 Storing takes each file as the drive has it staged: its digest is known (the drive makes it while the bytes
-arrive; here that is not timed), and is verified while it is stored. Fetching reads all bytes and verifies the
-digest of each file, and hands them to nobody.
+arrive; here that is not timed), and is verified while it is stored. Fetching reads all bytes, checks each
+piece by its fast sum, as the drive does that serves a blob, and hands them to nobody.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from simpledrive.storage.base import new_key
 from simpledrive.storage.registry import build
-from simpledrive.streams.ahead import drain
-from simpledrive.streams.source import Source
+from simpledrive.streams.pieces import Pieces, Summing
+from simpledrive.streams.source import Reader, Source
 
 
 class Copier:
@@ -66,6 +66,7 @@ class Copier:
 @dataclass
 class _Stored:
     source: Source
+    pieces: Pieces
     key: str = ""
 
 
@@ -75,7 +76,7 @@ class _Copying:
         self._known: dict[Path, list[_Stored]] = {}
 
     def know(self, folder: Path) -> None:
-        self._known[folder] = [_Stored(_staged(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
+        self._known[folder] = [_known(path) for path in sorted(folder.rglob("*")) if path.is_file()]
 
     def store(self, folder: Path, at_once: int) -> float:
         def one(file: _Stored) -> None:
@@ -86,7 +87,11 @@ class _Copying:
 
     def fetch(self, folder: Path, at_once: int) -> float:
         def one(file: _Stored) -> None:
-            drain(replace(file.source, opener=lambda: self._storage.open(file.key)))
+            reader = self._storage.open(file.key, 0, file.source.size)
+            try:
+                _check(reader, file.pieces)
+            finally:
+                reader.close()
 
         return _timed(one, self._known[folder], at_once)
 
@@ -94,9 +99,23 @@ class _Copying:
         _timed(lambda file: self._storage.delete(file.key), self._known[folder], 8)
 
 
-def _staged(path: Path) -> Source:
-    data = path.read_bytes()
-    return Source(len(data), hashlib.sha256(data).hexdigest(), lambda: path.open("rb"), path)
+def _known(path: Path) -> _Stored:
+    data, sums = path.read_bytes(), Summing()
+    sums.update(data)
+    source = Source(len(data), hashlib.sha256(data).hexdigest(), lambda: path.open("rb"), path)
+    return _Stored(source, sums.pieces())
+
+
+def _check(reader: Reader, pieces: Pieces) -> None:
+    """Reads all. Raises RuntimeError if these are other bytes."""
+    for at in range(0, pieces.size, pieces.length):
+        left = min(pieces.length, pieces.size - at)
+        parts = []
+        while left and (data := reader.read(left)):
+            parts.append(data)
+            left -= len(data)
+        if not pieces.sound(at, b"".join(parts)):
+            raise RuntimeError(f"the piece at byte {at} is wrong")
 
 
 def _timed(work: Callable[[_Stored], None], files: Iterable[_Stored], at_once: int) -> float:

@@ -74,7 +74,7 @@ class Storage(Copies):
         return Cost(seconds, meter.cpu_seconds, self._idle, meter.peak)
 
     def check(self, files: Path) -> None:
-        """Fetching has verified every digest."""
+        """Fetching has checked every piece."""
 
     def forget(self, files: Path) -> None:
         self._copier.forget(files)
