@@ -83,7 +83,7 @@ def test_a_selection_moves_what_it_says_and_nothing_else(
     check(any_parts)
 
 
-@pytest.mark.parametrize("said", ["yesterday", "30", "-1d", "30x", "2026-13-01", "", "9999999d", "999999w"])
+@pytest.mark.parametrize("said", ["yesterday", "30", "-1d", "30x", "2026-13-01", "", "9999999d"])
 def test_an_age_that_is_none_is_refused(said: str) -> None:
     with pytest.raises(Invalid, match="older_than"):
         Selection(older_than=said)
@@ -148,7 +148,10 @@ def test_what_changed_between_the_request_and_the_planning_moves_nothing(any_par
 
 
 @pytest.mark.parametrize("is_paused", [False, True])
-def test_what_has_a_plan_is_gone_on_with_by_the_same_request(any_parts: Parts, is_paused: bool) -> None:
+def test_what_has_a_plan_is_gone_on_with_by_the_same_request(
+    any_parts: Parts, is_paused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "AHEAD", 1)
     for seed in range(20):
         keep(any_parts, f"{seed}", content(10, seed))
     required = plan(any_parts).hash
@@ -168,7 +171,8 @@ def test_what_has_a_plan_is_gone_on_with_by_the_same_request(any_parts: Parts, i
     assert homes(any_parts)["new"] == "local"
 
 
-def test_what_has_moved_and_is_back_moves_again(any_parts: Parts) -> None:
+def test_what_has_moved_and_is_back_moves_again(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "AHEAD", 1)
     for seed in range(20):
         keep(any_parts, f"{seed}", content(10, seed))
     migration = begin(any_parts)
@@ -183,7 +187,10 @@ def test_what_has_moved_and_is_back_moves_again(any_parts: Parts) -> None:
     assert set(homes(any_parts).values()) == {"database"}
 
 
-def test_a_limit_holds_for_all_that_a_migration_moves(any_parts: Parts) -> None:
+def test_a_limit_holds_for_all_that_a_migration_moves(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "AHEAD", 1)
     for seed in range(12):
         keep(any_parts, f"{seed:02}", content(10, seed))
     migration = begin(any_parts, limit=6)
@@ -415,7 +422,10 @@ def test_a_worker_that_is_late_moves_nothing_behind_a_roll_back(
     check(any_parts)
 
 
-def test_a_pause_ends_a_run_and_the_same_request_goes_on(any_parts: Parts) -> None:
+def test_a_pause_ends_a_run_and_the_same_request_goes_on(
+    any_parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "AHEAD", 1)
     for seed in range(20):
         keep(any_parts, f"{seed}", content(10, seed))
     migration = begin(any_parts)

@@ -294,6 +294,7 @@ def test_what_failed_is_tried_again_by_the_same_request_and_not_in_the_same_run(
 
 
 def test_an_interruption_leaves_a_whole_drive(any_parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simpledrive.moving.running.AHEAD", 1)
     contents = {f"{seed}": content(300_000, seed) for seed in range(12)}
     for id, data in contents.items():
         keep(any_parts, id, data)

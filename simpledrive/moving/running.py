@@ -38,9 +38,9 @@ PAUSES = (0.5, 2.0)
 """Seconds before what failed by something that may pass is tried again."""
 HOPELESS = 20
 """Contents that failed at a backend, one after the other, after which it is the backend that fails."""
-AHEAD = 8
+AHEAD = 16
 """Small contents that are leased for each thread, so that none waits for a transaction."""
-GATHERING = 0.05
+GATHERING = 0.1
 """Seconds that a copy waits for others, to be switched to in one transaction with them."""
 LOOK = 0.5
 """Seconds between looks whether it is to stop, and whether what others have leased has become free."""

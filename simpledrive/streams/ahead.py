@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from queue import Queue
+from queue import SimpleQueue
 from threading import Event, Thread
 
 from simpledrive.streams.source import BLOCK, Closing, Reader, Source, VerifyingReader
@@ -49,7 +49,10 @@ class ReadAhead(Closing):
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._blocks: Queue[bytes | BaseException] = Queue(BLOCKS_AHEAD)
+        self._blocks: SimpleQueue[bytes | BaseException] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(BLOCKS_AHEAD):
+            self._room.put(None)
         self._closed = Event()
         self._thread = Thread(target=self._read_all, name="read-ahead", daemon=True)
         self._thread.start()
@@ -59,14 +62,13 @@ class ReadAhead(Closing):
         block = self._blocks.get()
         if isinstance(block, BaseException):
             raise block
+        self._room.put(None)
         return block
 
     def close(self) -> None:
         self._closed.set()
-        while self._thread.is_alive():
-            while not self._blocks.empty():  # so that the thread is not kept waiting for room
-                self._blocks.get_nowait()
-            self._thread.join(0.01)
+        self._room.put(None)  # so that the thread is not kept waiting for any
+        self._thread.join()
         self._reader.close()
 
     def _read_all(self) -> None:
@@ -76,6 +78,7 @@ class ReadAhead(Closing):
             except BaseException as error:  # noqa: BLE001 (`read` raises it)
                 self._blocks.put(error)
                 return
+            self._room.get()
             self._blocks.put(block)
             if not block:
                 return
