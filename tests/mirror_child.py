@@ -27,7 +27,7 @@ STEPS: dict[str, tuple[Any, str, bool]] = {
     "the bytes are about to be put": (MeasuredStorage, "put", False),
     "the bytes are put": (MeasuredStorage, "put", True),
     "the copy is read back": (Copies, "_read_back", True),
-    "the copy's row is written": (Replicas, "record", True),
+    "the copy's row is written": (Replicas, "record_new", True),
     "the copy is no longer wanted, not yet committed": (catching_up, "want_no_more", True),
 }
 """Each step: whose method it is at which the process dies, and whether that is when it has returned."""

@@ -1,7 +1,4 @@
-"""Works at a migration in a process of its own, which kills itself at one step of moving a blob, if at any.
-
-Else it prints what became of how many records.
-"""
+"""Works at a migration in a process of its own, which kills itself at one step of moving a blob."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ MOVING: dict[str, Step] = {
 GOING_BACK: dict[str, Step] = {
     "it is looked whether the old copy is there": (Return, "_reason", True),
     "the homes are switched back, not yet committed": (Return, "_switch", True),
-    "all are back, the end is not noted": (work, "_set_state", False),
+    "all are back, the end is not noted": (work, "_done", False),
 }
 SWEEPING: dict[str, Step] = {
     "the old copy's row is gone, not yet committed": (Upkeep, "_let_go", True),
@@ -63,7 +60,6 @@ SWEEPING: dict[str, Step] = {
 
 
 def move(parts: Parts, target: str) -> None:
-    """Prints how many records came to which state."""
     told: Counter[str] = Counter()
     for outcome in run(parts, begin(parts, target=target)):
         told[outcome.state] += outcome.records
@@ -107,10 +103,10 @@ def die_at(owner: Any, name: str, after: bool, times: int) -> None:
 def main() -> None:
     folder, act, step, times, argument, settings = sys.argv[1:]
     app = create_app(settings_for(Path(folder), **json.loads(settings)))
-    running.AHEAD = 1  # so that each step comes several times
     do, steps = ACTS[act]
     if step:
         die_at(*steps[step], int(times))
+    running.AHEAD = 1  # so that each step comes several times
     do(app.extensions["simpledrive"], argument)
 
 

@@ -394,6 +394,9 @@ ROUTES: dict[tuple[str, str], list[Ask]] = {
     ("POST", "/drive/delete"): [
         form(id=id, **more) for id in IDS if id not in INSIDE for more in ({}, {"confirmed": "1"})
     ],
+    ("POST", "/drive/move"): [
+        form(id=id, storage_backend=at) for id in IDS if id not in INSIDE for at in ("database", "nowhere")
+    ],
     ("POST", "/drive/restore"): [form(id=id) for id in IDS],
     ("GET", "/drive/backends"): NOTHING,
     ("POST", "/drive/backends"): [form(), form(name="local"), form(name="nowhere")],

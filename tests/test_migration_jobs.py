@@ -265,9 +265,12 @@ def test_a_worker_keeps_to_its_bandwidth_with_all_that_it_does(
     assert longest == {
         "planning migrations": 0.0,
         "moving": pytest.approx(2.0),
-        "rolling back and finalizing": pytest.approx(2.0),
+        "rolling back": pytest.approx(2.0),
+        "finalizing": pytest.approx(2.0),
         "mirroring": pytest.approx(4.0),
-        "scrubbing": pytest.approx(7.0),
+        "scrubbing local": pytest.approx(5.0),
+        "scrubbing database": pytest.approx(6.0),
+        "scrubbing archive": pytest.approx(7.0),
     }
 
 

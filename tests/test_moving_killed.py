@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import update
 
-from simpledrive.models import Migration, MigrationItem, now
+from simpledrive.models import Migration, MigrationItem, Replica, now
 from simpledrive.moving.flow import Flow
 from simpledrive.parts import Parts
 from simpledrive.rights import SERVER
@@ -53,10 +53,10 @@ def make_drive(
     return make
 
 
-def worker(
-    parts: Parts, settings: dict[str, Any], act: str, argument: str, step: str = "", times: int = 1
+def process_that(
+    parts: Parts, settings: dict[str, Any], act: str, step: str, argument: str, times: int = 1
 ) -> "subprocess.Popen[bytes]":
-    """A process of its own that does that, and dies when it is at that step so many times."""
+    """Does that in a process of its own, which dies at that step, if any, when it is there so many times."""
     command = [sys.executable, "-m", "tests.mover_child", str(parts.settings.folder), act, step, str(times)]
     environ = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     return subprocess.Popen(
@@ -69,8 +69,8 @@ def worker(
 
 
 def kill(parts: Parts, settings: dict[str, Any], act: str, step: str, argument: str, times: int = 1) -> None:
-    """Has such a process die there."""
-    process = worker(parts, settings, act, argument, step, times)
+    """Has a process of its own do that and die at that step, at the given time that it is there."""
+    process = process_that(parts, settings, act, step, argument, times)
     _, errors = process.communicate(timeout=120)
     assert b"Traceback" not in errors, errors.decode()
     assert process.returncode == -signal.SIGKILL
@@ -87,9 +87,10 @@ def everything_is_readable(parts: Parts) -> None:
 
 
 def everything_is_at(parts: Parts, backend: str) -> None:
-    """Once, and nothing is anywhere else; as soon as what was let go is swept."""
+    """Once, and nothing is anywhere else; as soon as what was let go is kept no longer, and swept."""
     everything_is_readable(parts)
     check(parts)
+    parts.database.write(lambda session: session.execute(update(Replica).values(keep_until=None)))
     assert impatient(parts).sweep(orphans=True, force=True).problems == []
     check(parts)
     rows = replicas(parts)
@@ -153,7 +154,7 @@ def test_two_processes_share_a_migration_and_nothing_moves_twice(any_app: Flask)
     for backend in ("local", "database"):
         parts.backends.use(backend)
     settings = {"database_url": parts.settings.database_url}
-    processes = [worker(parts, settings, "move", "database") for _ in range(2)]
+    processes = [process_that(parts, settings, "move", "", "database") for _ in range(2)]
     said = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     told = [json.loads(output.splitlines()[-1]) for output, _ in said]
