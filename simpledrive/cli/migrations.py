@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import click
 from flask.cli import with_appcontext
 
-from simpledrive.cli.moving import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED
 from simpledrive.cli.progress import told
+from simpledrive.cli.running import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED
 from simpledrive.errors import DriveError
 from simpledrive.http.current import parts
 from simpledrive.http.migrations import document, item_document

@@ -14,6 +14,7 @@ from flask.cli import with_appcontext
 
 from simpledrive.cli.progress import told
 from simpledrive.cli.receipts import Receipt
+from simpledrive.cli.running import COULD_NOT_RUN, INTERRUPTED, SOME_FAILED, interruptible
 from simpledrive.cli.selection import selecting, selection
 from simpledrive.cli.values import Age, Size
 from simpledrive.errors import DriveError
@@ -24,8 +25,6 @@ from simpledrive.moving.flow import Flow
 from simpledrive.moving.migrations import GRACE
 from simpledrive.moving.planning import Plan
 from simpledrive.rights import SERVER
-
-SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 
 
 @click.command("migrate-backend")
@@ -118,7 +117,7 @@ def exclusively(migration: Migration) -> Iterator[None]:
 
 def run(migration: Migration, workers: int, flow: Flow, as_json: bool) -> None:
     """Works at it to its end, and tells how it goes."""
-    with told(migration, as_json) as tell:
+    with interruptible(flow), told(migration, as_json) as tell:
         try:
             for outcome in parts().migration_work.move(migration, workers, flow):
                 tell.outcome(outcome)
