@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from flask_migrate import upgrade
 from sqlalchemy import Engine
@@ -11,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 import simpledrive
 from simpledrive import config
+from simpledrive.backends import Backends
 from simpledrive.errors import ConfigurationError, MarkerRefused, StorageError, StorageRefused
 from simpledrive.models import db
 
@@ -32,20 +34,25 @@ def prepare(settings: config.Settings) -> config.Secrets:
             upgrade()
         except DBAPIError as error:
             raise ConfigurationError(f"The database cannot be used: {error.orig}") from error
-        backends = app.extensions["simpledrive"].backends
-        with ThreadPoolExecutor() as pool:
-            looks = {name: pool.submit(backends.check, name) for name in backends}
-        for name, look in looks.items():
-            try:
-                look.result()
-            except MarkerRefused as error:
-                raise ConfigurationError(str(error)) from error
-            except StorageRefused as error:
-                if name == backends.default:
-                    raise ConfigurationError(str(error)) from error
-                log.error("%s", error)
-            except StorageError as error:
-                log.warning("%s", error)
-        backends.close()
-        engine.dispose()
+        try:
+            with closing(app.extensions["simpledrive"].backends) as backends:
+                _check(backends)
+        finally:
+            engine.dispose()
     return secrets
+
+
+def _check(backends: Backends) -> None:
+    with ThreadPoolExecutor() as pool:
+        looks = {name: pool.submit(backends.check, name) for name in backends}
+    for name, look in looks.items():
+        try:
+            look.result()
+        except MarkerRefused as error:
+            raise ConfigurationError(str(error)) from error
+        except StorageRefused as error:
+            if name == backends.default:
+                raise ConfigurationError(str(error)) from error
+            log.error("%s", error)
+        except StorageError as error:
+            log.warning("%s", error)

@@ -40,7 +40,7 @@ RULES = {"rights", "standing", "audit", "quotas", "replicas", "mirrors", "usage"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "cli", "config", "http", "logs", "parts", "ui", "models"},
-    "start": {"__init__", "config", "models"},
+    "start": {"backends", "__init__", "config", "models"},
     "cli": {"ages", "config", "logs", *FACE},
     "serving": {"http"},
     "ui": FACE,

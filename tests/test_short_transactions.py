@@ -92,7 +92,7 @@ def make_watched(
     """Makes drives whose storages are all watched."""
     monkeypatch.setattr(
         "simpledrive.parts.build_storage",
-        lambda name, options: Watched(registry.build(name, options), held, calls),
+        lambda *described: Watched(registry.build(*described), held, calls),
     )
 
     def make(**settings: Any) -> Parts:

@@ -21,6 +21,7 @@ from pathlib import Path
 from socket import SHUT_RDWR, socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from weakref import finalize
 
 from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
@@ -94,6 +95,7 @@ class Transport:
         adapter.cert_verify(self._pool, origin, verify, None)  # type: ignore[no-untyped-call]
         self._pool.ConnectionCls = TlsConnection if origin.startswith("https:") else PlainConnection
         self._idle, self._room = deque[PlainConnection](), CONNECTIONS
+        finalize(self, _close, self._idle)  # a drive that nobody closes leaves no sockets behind either
 
     def send(
         self,
@@ -126,8 +128,7 @@ class Transport:
 
     def close(self) -> None:
         self._room = 0
-        while self._idle:
-            self._idle.pop().close()
+        _close(self._idle)
 
     def _idle_connection(self) -> "PlainConnection | None":
         """The one that was used last; closed if the server has closed it, or said something unasked."""
@@ -143,6 +144,11 @@ class Transport:
             self._idle.append(connection)
         else:
             connection.close()
+
+
+def _close(idle: deque["PlainConnection"]) -> None:
+    while idle:
+        idle.pop().close()
 
 
 class Response:
